@@ -1,0 +1,1 @@
+"""Clinical photos of mpox lesions → DreamBooth LoRA → synthetic photos → metrics."""

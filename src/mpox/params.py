@@ -1,0 +1,264 @@
+"""The schema of params.yaml: every key, its type and its range, and not one default.
+
+Without defaults this module can refuse a run but never change one, so it is no stage's dependency.
+It imports nothing heavy: a mistyped key is refused before torch is loaded.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mpox.errors import InputError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+T = TypeVar("T", bound="Section")
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Model(Section):
+    path: Text  # a local folder in diffusers' layout
+
+
+class Split(Section):
+    """Shares of the pictures, split by patient."""
+
+    train: Positive
+    val: Positive
+    test: Positive
+
+    @model_validator(mode="after")
+    def sums_to_one(self) -> Self:
+        if not math.isclose(self.train + self.val + self.test, 1, abs_tol=1e-6):
+            raise ValueError("train, val and test must add up to 1")
+        return self
+
+
+class Data(Section):
+    source: Text
+    group_pattern: str | None  # searched in the file's name; its one group is the patient
+    on_invalid: Literal["stop", "skip"]
+    duplicate_distance: Annotated[int, Field(ge=0, le=64)]  # bits of a 64-bit perceptual hash
+    split: Split
+
+    @field_validator("group_pattern")
+    @classmethod
+    def has_one_group(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"expected exactly one group (…), found {groups}")
+        return pattern
+
+
+class Chance(Section):
+    p: Share
+
+
+class ShiftScaleRotate(Chance):
+    shift: Share  # of the side
+    scale: Annotated[float, Field(ge=0, lt=1)]  # 0.1: 90 % … 110 %
+    rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
+
+
+class RandomResizedCrop(Chance):
+    scale_min: Annotated[float, Field(gt=0, le=1)]  # of the area
+
+
+class ColourJitter(Chance):
+    brightness: Share
+    contrast: Share
+    saturation: Share
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+
+
+class SigmaRange(Chance):
+    sigma_min: NonNegative
+    sigma_max: NonNegative
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        if self.sigma_min > self.sigma_max:
+            raise ValueError("sigma_min must not exceed sigma_max")
+        return self
+
+
+class Elastic(Chance):
+    alpha: NonNegative  # pixels
+    sigma: Positive  # pixels
+
+
+class Clahe(Chance):
+    clip_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    tiles: Count  # a side
+
+
+class Augment(Section):
+    copies: Natural
+    horizontal_flip: Chance
+    vertical_flip: Chance
+    rotate90: Chance
+    shift_scale_rotate: ShiftScaleRotate
+    random_resized_crop: RandomResizedCrop
+    colour_jitter: ColourJitter
+    gaussian_noise: SigmaRange  # of 255
+    gaussian_blur: SigmaRange  # pixels
+    elastic: Elastic
+    clahe: Clahe
+
+
+class PriorPreservation(Section):
+    weight: NonNegative  # 0 switches it off
+    class_prompt: Text
+    num_class_images: Count
+
+
+class Train(Section):
+    rank: Count
+    alpha: Positive
+    target_modules: Literal["attention", "attention+feed_forward"]
+    instance_prompt: Text
+    learning_rate: Positive
+    lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
+    warmup_steps: Natural
+    max_steps: Count
+    batch_size: Count  # the optimizer's
+    optimizer: Literal["adamw", "adamw_8bit"]
+    weight_decay: NonNegative
+    max_grad_norm: Positive
+    min_snr_gamma: Positive | None
+    precision: Precision  # of the frozen base; LoRA weights are always fp32
+    gradient_checkpointing: bool
+    prior_preservation: PriorPreservation
+    validation_prompt: Text
+    validation_images: Natural
+    validation_steps: Count  # between validation pictures
+    val_loss_steps: Count  # between measurements of the held-out loss, and resume points
+    checkpointing_steps: Count  # between the LoRA files kept in checkpoint-N/
+    select: Literal["best", "last"]
+
+    @model_validator(mode="after")
+    def warm_before_done(self) -> Self:
+        if self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps})"
+            )
+        return self
+
+
+class Generate(Section):
+    prompt: Text
+    negative_prompt: str
+    num_images: Count
+    guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
+    steps: Count
+    scheduler: Literal["pndm", "dpm++", "unipc", "ddim"]
+    batch_size: Count  # changes the last bits of a picture, so it is a parameter
+    precision: Precision
+
+
+class Evaluate(Section):
+    features: Literal["efficientnet_lite0", "inception_v3", "torchvision_inception_v3", "dinov2"]
+    weights: str | None  # a local file or folder; null only for efficientnet_lite0
+    max_pictures: Annotated[int, Field(ge=4)] | None
+
+    @model_validator(mode="after")
+    def has_weights(self) -> Self:
+        if (self.weights is None) != (self.features == "efficientnet_lite0"):
+            raise ValueError(
+                "weights must be null for efficientnet_lite0 (it comes with its package) "
+                f"and a local path for any other; got {self.weights!r} for {self.features}"
+            )
+        return self
+
+
+class Params(Section):
+    """params.yaml."""
+
+    seed: Natural
+    resolution: Annotated[int, Field(ge=16, multiple_of=8)]  # pixels
+    model: Model
+    data: Data
+    augment: Augment
+    train: Train
+    generate: Generate
+    evaluate: Evaluate
+
+
+class Phantoms(Section):
+    """params/phantom.yaml: the embedded photos."""
+
+    seed: Natural
+    patients: Count
+    pictures: Count  # a patient, on average
+    size: Annotated[int, Field(ge=32)]
+
+
+class TinySD(Section):
+    """params/tiny-sd.yaml: how `models/tiny-sd` is pretrained."""
+
+    seed: Natural
+    resolution: Annotated[int, Field(ge=16, multiple_of=8)]
+    pictures: Count  # a kind
+    codec_channels: Annotated[tuple[Count, ...], Field(min_length=2)]
+    codec_steps: Count
+    codec_batch_size: Annotated[int, Field(ge=4)]
+    codec_learning_rate: Positive
+    text_width: Annotated[int, Field(ge=8, multiple_of=8)]
+    text_layers: Count
+    unet_channels: Annotated[tuple[Count, ...], Field(min_length=2)]
+    unet_steps: Count
+    unet_batch_size: Count
+    unet_learning_rate: Positive
+
+    @field_validator("codec_channels", "unet_channels", mode="before")
+    @classmethod
+    def from_list(cls, channels: object) -> object:
+        return tuple(channels) if isinstance(channels, list) else channels
+
+
+def read(path: Path, schema: type[T]) -> T:
+    """The validated content of a parameter file.
+
+    YAML 1.2, so that `5e-05`, as DVC writes it, is a number. Raises InputError that names every
+    wrong key, its value and what is allowed.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; expected a parameter file") from None
+    except YAMLError as error:
+        raise InputError(f"{path}: not readable as YAML: {error}") from None
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+
+
+def _explain(path: Path, problem) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{path}: {key}: missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: {key}: no such key"
+    value = problem["input"]
+    shown = "" if isinstance(value, dict | BaseModel) else f"got {value!r}: "
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path}: {key}: {shown}{message[0].lower()}{message[1:]}"

@@ -1,0 +1,14 @@
+"""Stateless randomness: every draw has its own seed, made from what it is for."""
+
+import hashlib
+import json
+
+
+def derive(seed: int, *key: str | int) -> int:
+    """The seed of one draw: SHA-256 of (seed, purpose, index, …), an integer in [0, 2⁶³).
+
+    Nothing that ran before enters, so any picture, step or variant can be drawn again alone,
+    in any order, by any process.
+    """
+    digest = hashlib.sha256(json.dumps([seed, *key]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
