@@ -13,8 +13,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no network
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from mpox.errors import InputError  # noqa: E402
-from mpox.params import Params, read  # noqa: E402
+from mpox.errors import InputError
+from mpox.params import Params, read
 
 
 def run(main: Callable, params_file: str = "params.yaml", schema: type = Params) -> None:

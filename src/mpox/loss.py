@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def add_noise(x0: Tensor, epsilon: Tensor, alpha_bar: Tensor) -> Tensor:
-    """x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε (Ho et al. 2020, eq. 4); x0, epsilon (B, C, H, W), alpha_bar (B,)."""
+    """x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε (Ho et al. 2020, eq. 4); x₀, ε (B, C, H, W), ᾱ (B,)."""
     alpha_bar = alpha_bar.view(-1, 1, 1, 1)
     return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * epsilon
 

@@ -124,6 +124,13 @@ class Augment(Section):
     clahe: Clahe
 
 
+class Sampler(Section):
+    guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
+    steps: Count
+    scheduler: Literal["pndm", "dpm++", "unipc", "ddim"]
+    batch_size: Count  # changes the last bits of a picture, so it is a parameter
+
+
 class PriorPreservation(Section):
     weight: NonNegative  # 0 switches it off
     class_prompt: Text
@@ -147,8 +154,9 @@ class Train(Section):
     precision: Precision  # of the frozen base; LoRA weights are always fp32
     gradient_checkpointing: bool
     prior_preservation: PriorPreservation
+    preview: Sampler  # how validation and class pictures are drawn
     validation_prompt: Text
-    validation_images: Natural
+    validation_images: Count
     validation_steps: Count  # between validation pictures
     val_loss_steps: Count  # between measurements of the held-out loss, and resume points
     checkpointing_steps: Count  # between the LoRA files kept in checkpoint-N/
@@ -163,14 +171,10 @@ class Train(Section):
         return self
 
 
-class Generate(Section):
+class Generate(Sampler):
     prompt: Text
     negative_prompt: str
     num_images: Count
-    guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
-    steps: Count
-    scheduler: Literal["pndm", "dpm++", "unipc", "ddim"]
-    batch_size: Count  # changes the last bits of a picture, so it is a parameter
     precision: Precision
 
 
@@ -207,7 +211,7 @@ class Phantoms(Section):
 
     seed: Natural
     patients: Count
-    pictures: Count  # a patient, on average
+    pictures: Count  # a patient
     size: Annotated[int, Field(ge=32)]
 
 

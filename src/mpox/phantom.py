@@ -1,7 +1,7 @@
-"""Procedural skin: pictures of lesions of known kind, to run and test everything on without a patient.
+"""Procedural skin: pictures of lesions of known kind, to run and test on without a patient.
 
-A picture is rendered in linear light from a height field and three pigments, then passed through
-a simple camera. It is a test instrument and shows no real person, and no clinical claim rests on it.
+A picture is rendered in linear light from a height field and its pigments, then passed through a
+simple camera. It is a test instrument: it shows no real person, and no clinical claim rests on it.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,11 @@ from mpox import seeds
 
 KINDS = ("mpox", "vesicle", "naevus", "plaque", "healthy")
 
+
+def _vector(values: list) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
 # Monk Skin Tone scale, lightest to darkest, sRGB (E. Monk, 2019, skintone.google; CC BY 4.0).
 MONK_TONES = (
     (246, 237, 228), (243, 231, 219), (247, 234, 208), (234, 218, 186), (215, 189, 150),
@@ -21,11 +26,11 @@ MONK_TONES = (
 )  # fmt: skip
 # Optical density per unit of pigment in R, G, B: haemoglobin absorbs green and blue, melanin
 # falls from blue to red (shape after Jacques 2013, Phys. Med. Biol. 58 R37, fig. 3).
-BLOOD_ABSORPTION = np.float32([0.20, 1.00, 0.85])
-MELANIN_ABSORPTION = np.float32([0.65, 1.00, 1.35])
-PUS = np.float32([0.80, 0.66, 0.46])  # linear RGB, yellowish white
-CRUST = np.float32([0.055, 0.022, 0.014])  # linear RGB, dried blood
-SCALE = np.float32([0.72, 0.68, 0.66])  # linear RGB, dry horn
+BLOOD_ABSORPTION = _vector([0.20, 1.00, 0.85])
+MELANIN_ABSORPTION = _vector([0.65, 1.00, 1.35])
+PUS = _vector([0.80, 0.66, 0.46])  # linear RGB, yellowish white
+CRUST = _vector([0.055, 0.022, 0.014])  # linear RGB, dried blood
+SCALE = _vector([0.72, 0.68, 0.66])  # linear RGB, dry horn
 GOLDEN_RATIO = 0.6180339887  # steps through [0, 1) evenly whatever the number of patients
 
 FURROW_DEPTH = 0.14  # pixels
@@ -241,10 +246,10 @@ def _to_srgb(linear: np.ndarray) -> np.ndarray:
 
 
 def _albedo(skin: _Skin, tone: float) -> np.ndarray:
-    """Linear RGB reflectance, float32 (size, size, 3): skin tone × exp(−pigment), then what lies on it."""
+    """Linear RGB reflectance (size, size, 3): skin tone × exp(−pigment), then what lies on it."""
     monk = _to_linear(np.array(MONK_TONES) / 255).astype(np.float32)
     steps = np.arange(len(monk))
-    base = np.float32([np.interp(tone * (len(monk) - 1), steps, monk[:, c]) for c in range(3)])
+    base = _vector([np.interp(tone * (len(monk) - 1), steps, monk[:, c]) for c in range(3)])
     density = skin.blood[..., None] * BLOOD_ABSORPTION
     density = density + skin.melanin[..., None] * MELANIN_ABSORPTION
     colour = base * np.exp(-density)
@@ -256,7 +261,7 @@ def _albedo(skin: _Skin, tone: float) -> np.ndarray:
 
 
 def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarray:
-    """Lambert and Blinn–Phong light, exposure, white balance, lens, sensor: uint8 (size, size, 3)."""
+    """Lambert and Blinn–Phong light, then exposure, white balance, lens and sensor, to uint8."""
     lamp = np.float32(
         [
             np.cos(who.light) * np.cos(who.lamp_height),
@@ -264,7 +269,7 @@ def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarr
             np.sin(who.lamp_height),
         ]
     )
-    half = lamp + np.float32([0, 0, 1])
+    half = lamp + _vector([0, 0, 1])
     half /= np.linalg.norm(half)
     slope_x = cv2.Sobel(skin.height, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(skin.height, cv2.CV_32F, 0, 1, scale=1 / 8)
@@ -275,7 +280,7 @@ def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarr
 
     light = _albedo(skin, who.tone) * diffuse[..., None] + glint[..., None]
     light *= (TARGET_BRIGHTNESS / light.mean()) ** EXPOSURE_STRENGTH
-    light *= np.float32([who.warmth, 1, 1 / who.warmth]) * rng.uniform(0.92, 1.08)
+    light *= _vector([who.warmth, 1, 1 / who.warmth]) * rng.uniform(0.92, 1.08)
     light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.4, 0.8))
     shot = rng.standard_normal(light.shape, dtype=np.float32)
     light += shot * (0.012 * np.sqrt(np.clip(light, 0, None)) + 0.002)

@@ -7,12 +7,13 @@ picture; the UNet and the text encoder never see mpox, so that a LoRA has someth
 import itertools
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from dvclive import Live
 from safetensors.torch import load_file, save_file
@@ -31,13 +32,12 @@ EVERY = 250  # steps between checkpoints and logged losses
 WORD_END = "</w>"
 
 
-def pretrain(out: Path, work: Path, settings: TinySD, log: Path) -> None:
+def pretrain(out: Path, work: Path, settings: TinySD) -> None:
     """Writes the folder `out`, loadable by `StableDiffusionPipeline.from_pretrained`, fp16 storage.
 
     `work` holds drawn pictures and checkpoints; a killed run goes on there where it stopped.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    with Live(str(log), dvcyaml=None, save_dvc_exp=False, resume=True) as live:
+    with Live(str(work / "curves"), dvcyaml=None, save_dvc_exp=False, resume=True) as live:
         codec = _train_codec(work, settings, live)
         tokenizer = _tokenizer()
         unet, text = _train_denoiser(codec, tokenizer, work, settings, live)
@@ -51,10 +51,11 @@ def pretrain(out: Path, work: Path, settings: TinySD, log: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    for module in (codec, unet, text):
-        module.half()
-    text.config.dtype = "float32"  # transformers loads in the dtype its configuration names
+    # Stored as fp16, loaded as fp32 by diffusers; transformers would load an fp16 file as fp16.
+    codec.half()
+    unet.half()
     pipeline.save_pretrained(out)
+    shutil.copytree(work / "curves", out / "curves", dirs_exist_ok=True)
 
 
 # ---------------------------------------------------------------- pictures and words
@@ -106,7 +107,10 @@ def _tokenizer() -> CLIPTokenizer:
     bpe.train_from_iterator(
         corpus,
         trainers.BpeTrainer(
-            vocab_size=1000, end_of_word_suffix=WORD_END, initial_alphabet=bytes_, show_progress=False
+            vocab_size=1000,
+            end_of_word_suffix=WORD_END,
+            initial_alphabet=bytes_,
+            show_progress=False,
         ),
     )
     merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
@@ -132,7 +136,7 @@ def _noise_schedule() -> PNDMScheduler:
 
 
 def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
-    """L1 on pixels and on their differences (edges), a trace of KL; crops first, then whole pictures.
+    """L1 on pixels and on their differences (edges), a trace of KL; on crops, then whole pictures.
 
     GroupNorm sees other statistics in a crop than in a picture: without the whole pictures at the
     end, reconstructions shift in tone.
@@ -147,7 +151,7 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
         norm_num_groups=8,
         sample_size=settings.resolution,
         mid_block_add_attention=False,
-    )
+    ).to(memory_format=torch.channels_last)
     pictures, _ = _draw(phantom.KINDS, settings, work)
     half = settings.resolution // 2
 
@@ -163,9 +167,7 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
         posterior = codec.encode(batch).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=rng)
         decoded = codec.decode(posterior.mean + posterior.std * noise).sample
-        edges = sum(
-            (decoded.diff(dim=d) - batch.diff(dim=d)).abs().mean() for d in (2, 3)
-        )
+        edges = sum((decoded.diff(dim=d) - batch.diff(dim=d)).abs().mean() for d in (2, 3))
         return (decoded - batch).abs().mean() + edges + 1e-6 * posterior.kl().mean()
 
     averaged = _fit(
@@ -173,7 +175,7 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
         settings.codec_learning_rate, work / "codec.safetensors", "codec", live,
     )  # fmt: skip
     codec.load_state_dict(averaged["codec"].state_dict())
-    latents = torch.cat(list(_encode(codec, pictures[:: len(pictures) // 500])))
+    latents = torch.cat(list(_encode(codec, pictures[:: max(1, len(pictures) // 500)])))
     codec.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
     return codec.eval()
 
@@ -209,11 +211,11 @@ def _train_denoiser(
         block_out_channels=settings.unet_channels,
         down_block_types=["DownBlock2D"] + ["CrossAttnDownBlock2D"] * (levels - 1),
         up_block_types=["CrossAttnUpBlock2D"] * (levels - 1) + ["UpBlock2D"],
-        layers_per_block=2,
+        layers_per_block=1,
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=8,
-    )
+    ).to(memory_format=torch.channels_last)
     pictures, kinds = _draw(tuple(k for k in phantom.KINDS if k != "mpox"), settings, work)
     latents = torch.cat(list(_encode(codec, pictures))) * codec.config.scaling_factor
     alphas = _noise_schedule().alphas_cumprod
@@ -276,7 +278,7 @@ def _fit(
             logger.info("%s step %d loss %.4f", name, step + 1, total / EVERY)
             total = 0.0
             _save(checkpoint, model, averaged, optimizer, step + 1)
-    return averaged.module
+    return cast(nn.ModuleDict, averaged.module)
 
 
 def _save(checkpoint: Path, model, averaged, optimizer, done: int) -> None:

@@ -1,0 +1,95 @@
+"""The model card of a LoRA: what it is, how it was made, what it must not be used for."""
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from mpox.params import Train
+
+TEXT = """\
+# {title}
+
+A LoRA (rank {rank}, α {alpha:g}, {targets}) for the UNet of `{base}`, trained with DreamBooth at
+{resolution} px on {originals} photos ({pictures} with their augmented variants). The weights are
+those after step {step} of {steps}: the {select} by the loss on held-out patients.
+
+```python
+pipe = StableDiffusionPipeline.from_pretrained(
+    "{base}", safety_checker=None, feature_extractor=None
+)
+pipe.load_lora_weights("models/lora")
+pipe({prompt!r})
+```
+
+## For research only
+
+Pictures made with it are synthetic. They are no basis for a diagnosis, and each file says in its
+metadata that it was made by a trained algorithm.
+
+**A LoRA can leak its training photos.** A diffusion model can reproduce what it was trained on,
+and whoever has these weights can try. Treat them as the photos themselves: share them only as far
+as the patients' consent reaches.
+
+## Parameters
+
+| parameter | value |
+|---|---|
+{table}
+
+The licence of the base model holds for the LoRA too: Stable Diffusion 1.5's is CreativeML
+OpenRAIL-M.
+"""
+
+
+def write(
+    folder: Path,
+    model: Path,
+    settings: Train,
+    step: int,
+    originals: int,
+    pictures: int,
+    resolution: int,
+) -> None:
+    """`folder/README.md`, with the metadata the Hugging Face Hub reads."""
+    data = ModelCardData(
+        base_model=str(model),
+        library_name="diffusers",
+        license="creativeml-openrail-m",
+        tags=[
+            "stable-diffusion",
+            "text-to-image",
+            "diffusers",
+            "lora",
+            "dreambooth",
+            "dermatology",
+        ],
+        instance_prompt=settings.instance_prompt,
+        inference=False,
+    )
+    rows = "\n".join(f"| `train.{key}` | {value} |" for key, value in _flat(settings.model_dump()))
+    text = TEXT.format(
+        title=settings.instance_prompt,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        targets=settings.target_modules.replace("+", " and ").replace("_", "-"),
+        base=model,
+        resolution=resolution,
+        originals=originals,
+        pictures=pictures,
+        step=step,
+        steps=settings.max_steps,
+        select=settings.select,
+        prompt=settings.instance_prompt,
+        table=rows,
+    )
+    ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}").save(folder / "README.md")
+
+
+def _flat(settings: dict, prefix: str = "") -> list[tuple[str, object]]:
+    return [
+        pair
+        for key, value in settings.items()
+        for pair in (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        )
+    ]

@@ -1,0 +1,91 @@
+"""Training curves: dvclive always, Weights & Biases beside it if `WANDB_PROJECT` is set.
+
+Nothing that differs between two runs of the same inputs (times, memory) is written here: DVC hashes
+these files.
+"""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import matplotlib
+from dvclive import Live
+from matplotlib.figure import Figure
+
+from mpox import images
+from mpox.errors import InputError
+from mpox.params import Train
+
+
+class Curves:
+    """A context manager that logs numbers by step into `folder`, going on there if it exists."""
+
+    def __init__(self, folder: Path, settings: Train, main_process: bool):
+        self.folder, self.settings, self.main_process = folder, settings, main_process
+
+    def __enter__(self) -> Self:
+        self.live: Live | None = None
+        self.wandb: Any = None
+        if self.main_process:
+            # dvclive would otherwise rewrite the root dvc.yaml in mid-run.
+            self.live = Live(str(self.folder), dvcyaml=None, save_dvc_exp=False, resume=True)
+            if os.environ.get("WANDB_PROJECT"):
+                self.wandb = _weights_and_biases(self.folder, self.settings)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.live:
+            self.live.end()
+        if self.wandb:
+            self.wandb.finish()
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if self.live:
+            self.live.step = step
+            for name, value in values.items():
+                self.live.log_metric(name, value, plot="/" not in name)
+            self.live.make_summary()
+        if self.wandb:
+            self.wandb.log(values, step=step)
+
+    def show(self, step: int, folder: Path) -> None:
+        """Validation pictures, to Weights & Biases alone: dvclive's folder is in git."""
+        if self.wandb:
+            import wandb
+
+            pictures = [wandb.Image(images.read(path)) for path in images.find(folder)[0]]
+            self.wandb.log({"validation": pictures}, step=step)
+
+    def draw(self, file: Path) -> None:
+        """The curves as one picture: DVC's own plots need a network to show."""
+        if not self.live:
+            return
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        for axes, names in ((upper, ("loss", "val_loss")), (lower, ("learning_rate",))):
+            for name in names:
+                table = self.folder / "plots" / "metrics" / f"{name}.tsv"
+                with table.open(newline="") as stream:
+                    rows = list(csv.DictReader(stream, delimiter="\t"))
+                steps = [int(row["step"]) for row in rows]
+                axes.plot(steps, [float(row[name]) for row in rows], label=name.replace("_", " "))
+            axes.legend()
+            axes.grid(alpha=0.3)
+        lower.set_xlabel("step")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=100, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
+
+
+def _weights_and_biases(folder: Path, settings: Train) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InputError("WANDB_PROJECT is set but wandb is not installed") from None
+    # The checkpoint's key names the run, so that a resumed run goes on in the same one.
+    return wandb.init(
+        config=settings.model_dump(),
+        id=folder.parents[1].name,
+        resume="allow",
+        dir=folder.parents[1],
+    )

@@ -1,0 +1,205 @@
+"""From a folder of photos to square, anonymous pictures, split so that no patient is in two sets.
+
+Two photos belong together when they show one patient, or have the same or nearly the same pixels
+(one photo collected twice, under two names). All that a chain of such links holds together is a
+group, and a group is never split.
+"""
+
+import csv
+import hashlib
+import multiprocessing
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import imagehash
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from tqdm import tqdm
+
+from mpox import images, seeds
+from mpox.errors import InputError
+from mpox.params import Data
+
+COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
+
+
+class Photo(NamedTuple):
+    """What was found in one file; where `reason` says why it cannot be used, the rest is empty."""
+
+    sha256: str = ""  # of the file's bytes
+    pixels: str = ""  # SHA-256 of the square's pixels
+    bits: np.ndarray = np.empty(0)  # 64 of the square's perceptual hash
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The picture's name from here on: a photo's own name may be a patient's."""
+        return self.sha256[:16]
+
+
+def prepare(
+    source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
+) -> dict[str, int]:
+    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts.
+
+    A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
+    for random crops, never enlarged. `workers` (default: all cores) changes no result.
+
+    InputError, with nothing written, on: names that do not match `data.group_pattern`; files that
+    cannot be used, while `data.on_invalid` is stop; a split that would be empty.
+    """
+    paths, others = images.find(source)
+    if not paths:
+        raise InputError(f"{source}: holds no picture ({others} other files)")
+    names = [path.relative_to(source).as_posix() for path in paths]
+    patients = patients_of(names, data.group_pattern)
+
+    with images.whole(out) as folder:
+        squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
+        found = _inspect_all(paths, list(squares.values()), resolution, workers)
+        photos = dict(zip(names, found, strict=True))
+        refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
+        if refused and data.on_invalid == "stop":
+            bad = [f"{source / name}: {reason}" for name, reason in refused.items()]
+            raise InputError("\n".join([f"{len(bad)} files cannot be used:", *bad]))
+
+        usable = [name for name in names if name not in refused]
+        twins = exact_duplicates({name: photos[name].pixels for name in usable})
+        kept = [name for name in usable if name not in twins]
+        near = near_duplicates({name: photos[name].bits for name in kept}, data.duplicate_distance)
+
+        links = [(patients[a], patients[b]) for a, b in [*twins.items(), *near]]
+        merged = merge({patients[name] for name in usable}, links)
+        groups = {name: merged[patients[name]] for name in usable}
+        splits = split(Counter(groups[name] for name in kept), data.split.model_dump(), seed)
+
+        files = {name: f"{splits[groups[name]]}/{photos[name].key}.png" for name in kept}
+        for name, file in files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            squares[name].rename(folder / file)
+        for name in twins:
+            squares[name].unlink()
+
+        reasons = {later: f"nearly the same as {earlier}" for later, earlier in reversed(near)}
+        reasons |= {name: f"the same as {first}" for name, first in twins.items()} | refused
+        manifest = folder / "manifest.csv"
+        # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
+        with manifest.open("w", encoding="utf-8", errors="surrogateescape", newline="") as table:
+            rows = csv.writer(table, lineterminator="\n")
+            rows.writerow(COLUMNS)
+            for name, photo in photos.items():
+                file, group = files.get(name, ""), groups.get(name, "")
+                reason = reasons.get(name, "")
+                rows.writerow([name, photo.sha256, group, file.split("/")[0], file, reason])
+
+    pictures = Counter(splits[groups[name]] for name in kept)
+    members = Counter(splits.values())
+    return {
+        "pictures": len(kept),
+        **{name: pictures[name] for name in ("train", "val", "test")},
+        "groups": len(splits),
+        **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
+        "exact_duplicates": len(twins),
+        "near_duplicates": len({later for later, _ in near}),
+        "invalid": len(refused),
+        "other_files": others,
+    }
+
+
+def patients_of(names: Sequence[str], pattern: str | None) -> dict[str, str]:
+    """Name → patient: the one group of `pattern` in the file's name, or each its own."""
+    if pattern is None:
+        return {name: name for name in names}
+    matches = {name: re.search(pattern, PurePosixPath(name).name) for name in names}
+    patients = {name: match[1] for name, match in matches.items() if match and match[1]}
+    unnamed = [name for name in names if name not in patients]
+    if unnamed:
+        listed = "\n".join(unnamed)
+        raise InputError(f"data.group_pattern {pattern!r} finds no patient in the names:\n{listed}")
+    return patients
+
+
+def exact_duplicates(pixels: Mapping[str, str]) -> dict[str, str]:
+    """Name → the first name with the same pixels, for all but the first."""
+    first: dict[str, str] = {}
+    for name, digest in pixels.items():
+        first.setdefault(digest, name)
+    return {name: first[digest] for name, digest in pixels.items() if first[digest] != name}
+
+
+def near_duplicates(bits: Mapping[str, np.ndarray], distance: int) -> list[tuple[str, str]]:
+    """Pairs (later, earlier) of names whose perceptual hashes differ in at most `distance` bits.
+
+    At 64 bits, copies recompressed, resized, brightened or in grey mostly differ in 0 to 4 bits,
+    photos of different skin in 12 or more. Different photos of one round lesion in the middle of
+    plain skin can come as close as copies. The hash is trusted all the same: a false alarm only
+    keeps two pictures in one split, a missed copy would let training see a test picture.
+    """
+    names = list(bits)
+    pairs = KDTree(np.stack(list(bits.values()))).query_pairs(distance, p=1) if names else set()
+    return [(names[later], names[earlier]) for earlier, later in sorted(pairs)]
+
+
+def merge(patients: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Patient → group, named after the first of all patients that a chain of `links` joins."""
+    order = {patient: k for k, patient in enumerate(sorted(patients))}
+    ends = np.array([(order[a], order[b]) for a, b in links], int).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), ends), shape=(len(order), len(order)))
+    first: dict[int, str] = {}
+    components = connected_components(graph, directed=False)[1]
+    return {p: first.setdefault(k, p) for p, k in zip(order, components.tolist(), strict=True)}
+
+
+def split(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Group → split: in an order drawn from `seed`, each to the split that lacks most pictures.
+
+    `sizes` are the groups' pictures, `shares` the splits' parts of all pictures.
+    """
+    missing = {name: share * sum(sizes.values()) for name, share in shares.items()}
+    splits = {}
+    for group in sorted(sizes, key=lambda group: seeds.derive(seed, "split", group)):
+        splits[group] = max(missing, key=lambda name: missing[name])
+        missing[splits[group]] -= sizes[group]
+    empty = sorted(set(shares) - set(splits.values()))
+    if empty:
+        raise InputError(
+            f"no pictures left for {', '.join(empty)}: {sum(sizes.values())} pictures of "
+            f"{len(sizes)} patients (or groups of duplicates) cannot be split as data.split says"
+        )
+    return splits
+
+
+def _inspect_all(
+    paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
+) -> list[Photo]:
+    # spawn, the same on every system: a forked worker inherits locks that threads may hold.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        found = pool.map(partial(_inspect, resolution), paths, squares, chunksize=4)
+        return list(tqdm(found, "reading photos", len(paths), unit="photo"))
+
+
+def _inspect(resolution: int, path: Path, out: Path) -> Photo:
+    """Read one photo and write its square to `out`, or say what is wrong with it."""
+    try:
+        picture = images.read(path)
+    except InputError as error:
+        return Photo(reason=str(error).removeprefix(f"{path}: "))
+    shorter = min(picture.shape[:2])
+    if 2 * shorter < resolution:
+        return Photo(reason=f"is {shorter} pixels across, expected half of {resolution} or more")
+    square = images.square(picture, min(shorter, 2 * resolution))
+    images.write(out, square)
+    return Photo(
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        pixels=hashlib.sha256(square.tobytes()).hexdigest(),
+        bits=imagehash.phash(Image.fromarray(square)).hash.ravel().astype(float),
+    )

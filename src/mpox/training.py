@@ -1,0 +1,318 @@
+"""DreamBooth LoRA training (Ruiz et al. 2023; Hu et al. 2022) that resumes bit for bit.
+
+Order, noise, timestep and posterior draw of a step are functions of (seed, step): nothing that ran
+before enters, so a resumed run, or one on more processes, sees what an uninterrupted one sees.
+"""
+
+import functools
+import logging
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
+from diffusers.optimization import get_scheduler
+from torch import Tensor
+from tqdm import tqdm
+
+from mpox import base, card, images, latents, lora, loss, sampling, seeds
+from mpox.curves import Curves
+from mpox.errors import InputError
+from mpox.params import Generate, Train
+
+logger = logging.getLogger(__name__)
+
+LOG_STEPS = 10  # between points of the training curve, each of which waits for the device
+VAL_TIMESTEPS = 8  # a held-out picture
+VAL_BATCH = 16
+CHECKPOINT = "state.pt"
+
+
+def train(
+    augmented: Path,
+    held_out: Path,
+    model: Path,
+    work: Path,
+    settings: Train,
+    resolution: int,
+    seed: int,
+) -> Path:
+    """Trains in `work`, from its checkpoint if one is there; returns the folder of the result.
+
+    That holds `lora/` (the weights chosen by `settings.select`, a model card, `checkpoint-N/`,
+    validation pictures) and `curves/`. Raises InputError for input that does not fit and for a loss
+    that diverges.
+    """
+    files, held_files = images.find(augmented)[0], images.find(held_out)[0]
+    if len(files) < settings.batch_size:
+        raise InputError(
+            f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
+            f"pictures in {augmented}"
+        )
+    accelerator = _accelerator(settings)
+    pipeline = base.load(model, resolution).to(accelerator.device)
+    alphas = pipeline.scheduler.alphas_cumprod.to(accelerator.device)
+
+    def concept(files: list[Path], prompt: str, name: str) -> Concept:
+        posterior = latents.encode(pipeline.vae, files, resolution, name)
+        return Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, seed)
+
+    held = concept(held_files, settings.instance_prompt, "held-out pictures")
+    concepts = [(1.0, concept(files, settings.instance_prompt, "training pictures"))]
+    prior = settings.prior_preservation
+    if prior.weight:
+        drawing = _preview(settings, prior.class_prompt, prior.num_class_images)
+        sampling.draw_all(pipeline, work / "class", drawing, resolution, seed, "class")
+        drawn = images.find(work / "class")[0]
+        concepts.append((prior.weight, concept(drawn, prior.class_prompt, "class pictures")))
+
+    learner = Learner(pipeline.unet, settings, accelerator, seed)
+    best, done = learner.resume(work), learner.step
+    result, started = work / "result", time.perf_counter()
+    drawing = _preview(settings, settings.validation_prompt, settings.validation_images)
+    with Curves(result / "curves", settings, accelerator.is_main_process) as curves:
+        if best is None:
+            best = learner.measure(held)
+            curves.log(0, {"val_loss": best.val_loss})
+        now = best
+        total = torch.zeros((), device=accelerator.device)
+        for step, value in learner.steps(concepts):
+            total += value
+            last = step == settings.max_steps
+            if step % LOG_STEPS == 0 or last:
+                mean = accelerator.reduce(total, "mean").item() / ((step - 1) % LOG_STEPS + 1)
+                total.zero_()
+                if not math.isfinite(mean):
+                    raise InputError(
+                        f"train: the loss is not finite at step {step}; lower train.learning_rate "
+                        f"(now {settings.learning_rate}). The last good checkpoint is in {work}"
+                    )
+                curves.log(step, {"loss": mean, "learning_rate": learner.learning_rate})
+            if step % settings.checkpointing_steps == 0:
+                lora.save(learner.unet, result / "lora" / f"checkpoint-{step}")
+            if step % settings.validation_steps == 0 or last:
+                folder = result / "lora" / "validation" / f"step-{step:06d}"
+                sampling.draw_all(pipeline, folder, drawing, resolution, seed, "validation")
+                curves.show(step, folder)
+            if step % settings.val_loss_steps == 0 or last:
+                now = learner.measure(held)
+                best = min(best, now, key=lambda adapter: adapter.val_loss)
+                curves.log(step, {"val_loss": now.val_loss})
+                learner.save(work, best)
+        chosen = best if settings.select == "best" else now
+        curves.log(
+            settings.max_steps,
+            {"selected/step": chosen.step, "selected/val_loss": chosen.val_loss},
+        )
+        curves.draw(result / "lora" / "curves.png")
+    speed = (settings.max_steps - done) * settings.batch_size / (time.perf_counter() - started)
+    logger.info("trained %d steps, %.1f samples/s", settings.max_steps - done, speed)
+    lora.restore(learner.unet, chosen.weights)
+    lora.save(learner.unet, result / "lora")
+    originals = sum(file.stem.endswith("-0") for file in files)
+    card.write(result / "lora", model, settings, chosen.step, originals, len(files), resolution)
+    return result
+
+
+@dataclass
+class Adapter:
+    """LoRA weights (by PEFT key, on the CPU), the step they are of, their held-out loss."""
+
+    weights: dict[str, Tensor]
+    step: int
+    val_loss: float
+
+
+@dataclass
+class Concept:
+    """Encoded pictures and the words they are learnt under."""
+
+    name: str
+    posterior: latents.Posterior
+    states: Tensor  # (1, tokens, width)
+    alphas: Tensor  # ᾱ of every timestep, (T,)
+    seed: int
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(x₀, ε, t) of a step: (B, 4, h, w), (B, 4, h, w), (B,); each picture once an epoch."""
+        number = len(self.posterior.mean)
+        places = [divmod(place, number) for place in range(step * size, (step + 1) * size)]
+        chosen = torch.tensor([_order(self.seed, self.name, e, number)[i] for e, i in places])
+        rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, step))
+        t = torch.randint(len(self.alphas), (size,), generator=rng)
+        return self._noised(chosen, t, rng)
+
+    def fixed(self, draw: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Every picture at timesteps spread evenly over the range, the same at every call."""
+        number = len(self.posterior.mean)
+        rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "fixed", draw))
+        strata = torch.arange(VAL_TIMESTEPS) + torch.rand((number, 1), generator=rng)
+        t = (strata * len(self.alphas) / VAL_TIMESTEPS).long().flatten()
+        chosen = torch.arange(number).repeat_interleave(VAL_TIMESTEPS)
+        return [
+            self._noised(c, k, rng)
+            for c, k in zip(chosen.split(VAL_BATCH), t.split(VAL_BATCH), strict=True)
+        ]
+
+    def _noised(self, chosen: Tensor, t: Tensor, rng: torch.Generator) -> tuple:
+        # Drawn on the CPU: the same numbers whatever the device.
+        shape = (len(chosen), *self.posterior.mean.shape[1:])
+        noise, epsilon = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
+        device = self.alphas.device
+        x0 = self.posterior.draw(chosen.to(device), noise.to(device))
+        return x0, epsilon.to(device), t.to(device)
+
+
+@functools.lru_cache(maxsize=8)
+def _order(seed: int, name: str, epoch: int, number: int) -> list[int]:
+    rng = np.random.default_rng(seeds.derive(seed, name, "order", epoch))
+    return rng.permutation(number).tolist()
+
+
+class Learner:
+    """The UNet with its adapter, and all that changes from step to step."""
+
+    def __init__(
+        self, unet: UNet2DConditionModel, settings: Train, accelerator: Accelerator, seed: int
+    ):
+        self.settings, self.accelerator, self.step = settings, accelerator, 0
+        self.unet = unet
+        if settings.precision != "fp32":
+            unet.to(base.DTYPES[settings.precision])
+        targets = settings.target_modules
+        lora.add(unet, settings.rank, settings.alpha, targets, seeds.derive(seed, "lora"))
+        if settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        unet.train()
+        self.trained = [p for p in unet.parameters() if p.requires_grad]
+        optimizer = _optimizer(settings, self.trained)
+        self.schedule = get_scheduler(
+            settings.lr_scheduler,
+            optimizer,
+            num_warmup_steps=settings.warmup_steps,
+            num_training_steps=settings.max_steps,
+        )
+        self.model, self.optimizer = accelerator.prepare(unet, optimizer)
+        self.learning_rate = self.schedule.get_last_lr()[0]
+
+    def steps(self, concepts: list[tuple[float, Concept]]):
+        """Trains to the end; yields after each step its number, from 1, and its loss, a tensor."""
+        settings = self.settings
+        bar = tqdm(
+            total=settings.max_steps, initial=self.step, desc="train", unit="step",
+            disable=not self.accelerator.is_main_process, mininterval=1,
+        )  # fmt: skip
+        # Every process draws the whole batch and takes its rows: their number changes nothing.
+        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        while self.step < settings.max_steps:
+            self.learning_rate = self.schedule.get_last_lr()[0]
+            value = torch.zeros((), device=self.accelerator.device)
+            for weight, concept in concepts:
+                x0, epsilon, t = (x[mine] for x in concept.batch(self.step, settings.batch_size))
+                errors = self._errors(concept, x0, epsilon, t)
+                if settings.min_snr_gamma:
+                    errors = errors * loss.min_snr_weight(concept.alphas[t], settings.min_snr_gamma)
+                value = value + weight * errors.mean()
+            self.accelerator.backward(value)
+            self.accelerator.clip_grad_norm_(self.trained, settings.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            self.step += 1
+            bar.update()
+            yield self.step, value.detach()
+        bar.close()
+
+    def _errors(self, concept: Concept, x0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,)."""
+        noisy = loss.add_noise(x0, epsilon, concept.alphas[t]).to(self.unet.dtype)
+        states = concept.states.to(self.unet.dtype).expand(len(x0), -1, -1)
+        return loss.mse(self.model(noisy, t, states).sample, epsilon)
+
+    @torch.no_grad()
+    def measure(self, held: Concept, draw: int = 0) -> Adapter:
+        """The adapter as it is, and its mean loss on held-out pictures.
+
+        The training loss is noise; here noise and timesteps are fixed (`draw` numbers them), so
+        that one step compares with another.
+        """
+        self.unet.eval()
+        errors = [self._errors(held, *batch) for batch in held.fixed(draw)]
+        self.unet.train()
+        return Adapter(lora.state(self.unet), self.step, torch.cat(errors).mean().item())
+
+    def save(self, work: Path, best: Adapter) -> None:
+        """Writes the resume point, whole or not at all, with the curves as they are."""
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "step": self.step,
+            "weights": lora.state(self.unet),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
+            "best": vars(best),
+        }
+        partial, final = work / "checkpoint.partial", work / "checkpoint"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(work / "result" / "curves", partial / "curves")
+        torch.save(state, partial / CHECKPOINT)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+    def resume(self, work: Path) -> Adapter | None:
+        """Goes back to the resume point in `work`, if any; returns the best adapter so far."""
+        if not (work / "checkpoint").exists():
+            return None
+        state = torch.load(work / "checkpoint" / CHECKPOINT, weights_only=True, map_location="cpu")
+        self.step = state["step"]
+        lora.restore(self.unet, state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        curves = work / "result" / "curves"
+        shutil.rmtree(curves, ignore_errors=True)
+        shutil.copytree(work / "checkpoint" / "curves", curves)
+        logger.info("resuming after step %d", self.step)
+        return Adapter(**state["best"])
+
+
+def _preview(settings: Train, prompt: str, number: int) -> Generate:
+    sampler = settings.preview.model_dump()
+    return Generate(
+        prompt=prompt,
+        negative_prompt="",
+        num_images=number,
+        precision=settings.precision,
+        **sampler,
+    )
+
+
+def _accelerator(settings: Train) -> Accelerator:
+    mixed = "no" if settings.precision == "fp32" else settings.precision
+    try:
+        accelerator = Accelerator(mixed_precision=mixed)
+    except ValueError as error:
+        raise InputError(f"train.precision: got {mixed}: {error}") from None
+    if settings.batch_size % accelerator.num_processes:
+        raise InputError(
+            f"train.batch_size: got {settings.batch_size}, expected a multiple of the "
+            f"{accelerator.num_processes} processes"
+        )
+    return accelerator
+
+
+def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
+    if settings.optimizer == "adamw_8bit":
+        import bitsandbytes
+
+        kind = bitsandbytes.optim.AdamW8bit
+    else:
+        kind = torch.optim.AdamW
+    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)

@@ -1,0 +1,37 @@
+"""Draws the synthetic pictures: `python -m stages.generate MODEL LORA OUT`."""
+
+import csv
+import shutil
+from pathlib import Path
+
+from mpox.params import Params
+from stages import run
+
+
+def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
+    """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
+    from accelerate import PartialState
+
+    from mpox import checkpoints, lora, sampling
+
+    settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
+    weights = adapter / lora.FILE_NAME
+    work = checkpoints.folder("generate", settings, [model, weights])
+    pictures = work / "pictures"
+    drawn = sampling.generate(
+        model, adapter, pictures, params.generate, params.resolution, params.seed
+    )
+    if PartialState().is_main_process:
+        with (pictures / "manifest.csv").open("w", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["file", "prompt", "negative_prompt", "seed"])
+            for file, number in drawn.items():
+                rows.writerow(
+                    [file, params.generate.prompt, params.generate.negative_prompt, number]
+                )
+        checkpoints.publish(pictures, out)
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,28 @@
+"""Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL MODEL LORA CURVES`."""
+
+import shutil
+from pathlib import Path
+
+from mpox.params import Params
+from stages import run
+
+
+def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, curves: Path) -> None:
+    """The LoRA in `out`, the curves in `curves`; checkpoints go once both are written."""
+    from accelerate import PartialState
+
+    from mpox import checkpoints, training
+
+    settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
+    work = checkpoints.folder("train_lora", settings, [augmented, val, model])
+    result = training.train(
+        augmented, val, model, work, params.train, params.resolution, params.seed
+    )
+    if PartialState().is_main_process:
+        checkpoints.publish(result / "curves", curves)
+        checkpoints.publish(result / "lora", out)
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_kid import kernel_mmd
+from torchmetrics.image.kid import poly_mmd
+
+from mpox import kernel
+
+
+def features(n: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    return np.abs(np.random.default_rng(seed).normal(shift, 1, size=(n, 48)))
+
+
+@pytest.mark.parametrize("block", [7, 512])
+def test_equals_torch_fidelity_and_torchmetrics(monkeypatch, block):
+    """Whole and by blocks that do not divide the set."""
+    monkeypatch.setattr(kernel, "BLOCK", block)
+    x, y = features(60, 0), features(60, 1, shift=0.5)
+    ours = kernel.distance(x, y)
+    assert ours > 0.01
+    assert ours == pytest.approx(kernel_mmd(x, y), rel=1e-12)
+    assert ours == pytest.approx(poly_mmd(torch.tensor(x), torch.tensor(y)).item(), rel=1e-12)
+
+
+def test_sets_of_different_size_by_hand():
+    """d = 1: k(1, 2) = 27; k(0, 1) = 1, k(0, 3) = 1, k(1, 3) = 64."""
+    x, y = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0], [3.0]])
+    across = (1 + 8 + 64) + (1 + 27 + 343)
+    expected = 27 + (1 + 1 + 64) * 2 / 6 - 2 * across / 6
+    assert kernel.distance(x, y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_is_unbiased():
+    """Sets of one kind: zero on average even at 6 a set, where the biased estimate is not."""
+    values = [kernel.distance(features(6, 2 * i), features(6, 2 * i + 1)) for i in range(400)]
+    spread = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 3 * spread
+    assert min(values) < 0
+
+
+def test_float32_features_are_measured_in_float64():
+    x, y = features(50, 3).astype(np.float32), features(50, 4).astype(np.float32)
+    doubled = kernel.distance(x.astype(np.float64), y.astype(np.float64))
+    assert kernel.distance(x, y) == pytest.approx(doubled, rel=1e-12)

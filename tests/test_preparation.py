@@ -1,0 +1,259 @@
+"""Real folders through `prepare`, and its rules on random patients and duplicates."""
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from mpox import images, preparation
+from mpox.errors import InputError
+from mpox.params import Data
+
+SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
+
+
+def settings(**changes) -> Data:
+    values = {
+        "source": "unused",
+        "group_pattern": r"^(p\d+)_",
+        "on_invalid": "stop",
+        "duplicate_distance": 4,
+        "split": SHARES,
+    }
+    return Data(**values | changes)
+
+
+def skin(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
+    """Coarse random blotches: a perceptual hash of its own for each seed."""
+    rng = np.random.default_rng(seed)
+    blotches = Image.fromarray(rng.integers(60, 200, (8, 8, 3), dtype=np.uint8))
+    return np.asarray(blotches.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def manifest(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "manifest.csv").open(newline="") as file:
+        return {row["source"]: row for row in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """12 patients with 3 pictures each, and every kind of file that needs care."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    for patient in range(12):
+        for picture in range(3):
+            image = Image.fromarray(skin(3 * patient + picture))
+            exif = Image.Exif()
+            exif[0x010E] = "Jane Doe"
+            suffix = ["jpg", "JPG", "png"][picture]
+            parent = folder / "more" if patient % 2 else folder
+            image.save(parent / f"p{patient}_{picture}.{suffix}", quality=95, exif=exif)
+    shutil.copy(folder / "p0_0.jpg", folder / "p0_copy.jpg")  # the same bytes
+    with Image.open(folder / "p0_2.png") as image:
+        image.save(folder / "p2_same.tif")  # the same pixels, of another patient
+    with Image.open(folder / "p4_0.jpg") as image:
+        image.save(folder / "p6_near.jpg", quality=60)  # nearly the same, of another patient
+    Image.fromarray(skin(100, 90, 70)).save(folder / "p8_large.png")
+    Image.fromarray(skin(101, 20, 70)).save(folder / "p8_flat.png")
+    (folder / "p10_link.png").symlink_to(folder / "p8_large.png")
+    (folder / "notes.txt").write_text("two others")
+    (folder / ".DS_Store").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(photos, tmp_path_factory) -> tuple[Path, dict[str, int]]:
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    return out, preparation.prepare(photos, out, settings(), resolution=32, seed=0)
+
+
+def test_counts_agree_with_the_files(prepared):
+    out, counts = prepared
+    pictures = {name: len(list((out / name).iterdir())) for name in SHARES}
+    assert {name: counts[name] for name in SHARES} == pictures
+    assert counts["pictures"] == sum(pictures.values()) == 36 + 3  # near, large, flat
+    assert counts["exact_duplicates"] == 3  # copy, same, link
+    assert counts["near_duplicates"] == 1
+    assert counts["groups"] == 12 - 3  # 0 with 2, 4 with 6, 8 with 10
+    assert counts["groups"] == sum(counts[f"groups_{name}"] for name in SHARES)
+    assert counts["invalid"] == 0 and counts["other_files"] == 2
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.csv", "test", "train", "val"]
+
+
+def test_no_patient_and_no_duplicate_is_in_two_splits(prepared):
+    rows = manifest(prepared[0])
+    splits: dict[str, set[str]] = {}
+    for name, row in rows.items():
+        if row["split"]:
+            splits.setdefault(Path(name).name.split("_")[0], set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    for one, other in [("p0", "p2"), ("p4", "p6"), ("p8", "p10")]:
+        assert splits[one] == splits[other]
+    assert rows["p0_copy.jpg"]["reason"] == "the same as p0_0.jpg"
+    assert rows["p2_same.tif"]["reason"] == "the same as p0_2.png"
+    assert rows["p2_same.tif"]["file"] == rows["p2_same.tif"]["split"] == ""
+    assert rows["p6_near.jpg"]["reason"] == "nearly the same as p4_0.jpg"
+    assert rows["p6_near.jpg"]["group"] == "p4"
+
+
+def test_pictures_are_the_photos_squares(photos, prepared):
+    out, _ = prepared
+    for name, row in manifest(out).items():
+        if row["file"]:
+            photo = images.read(photos / name)
+            side = min(*photo.shape[:2], 64)
+            assert np.array_equal(images.read(out / row["file"]), images.square(photo, side))
+            assert Path(row["file"]).stem == row["sha256"][:16]
+    sides = {
+        name: images.read(out / row["file"]).shape[0]
+        for name, row in manifest(out).items()
+        if row["file"]
+    }
+    assert sides["p10_link.png"] == 64 and sides["p8_flat.png"] == 20 and sides["p0_0.jpg"] == 40
+
+
+def test_names_and_metadata_of_patients_stay_behind(photos, prepared):
+    out, counts = prepared
+    assert b"Jane Doe" in (photos / "p0_0.jpg").read_bytes()
+    files = contents(out)
+    del files["manifest.csv"]
+    assert not any("p0" in name or b"Jane Doe" in content for name, content in files.items())
+    assert all(isinstance(count, int) for count in counts.values())
+
+
+def test_neither_workers_nor_a_second_run_change_a_byte(photos, prepared, tmp_path):
+    again = preparation.prepare(photos, tmp_path / "a", settings(), 32, seed=0, workers=1)
+    assert again == prepared[1]
+    assert contents(tmp_path / "a") == contents(prepared[0])
+
+
+@pytest.fixture
+def faulty(photos, tmp_path) -> Path:
+    source = tmp_path / "source"
+    shutil.copytree(photos, source, symlinks=True)
+    (source / "p1_text.jpg").write_text("no picture")
+    whole = (source / "p0_0.jpg").read_bytes()
+    (source / "p1_half.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (15, 400)).save(source / "p1_thin.png")
+    return source
+
+
+def test_stop_names_every_bad_file_and_writes_nothing(faulty, tmp_path):
+    with pytest.raises(InputError) as error:
+        preparation.prepare(faulty, tmp_path / "out", settings(), 32, seed=0, workers=1)
+    head, *lines = str(error.value).splitlines()
+    assert head == "3 files cannot be used:"
+    assert [line.removeprefix(f"{faulty}/").split(": ")[0] for line in lines] == [
+        "p1_half.jpg",
+        "p1_text.jpg",
+        "p1_thin.png",
+    ]
+    assert "truncated" in lines[0] and "is no JPEG" in lines[1]
+    assert "is 15 pixels across, expected half of 32 or more" in lines[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_skip_lists_and_counts_them(faulty, prepared, tmp_path):
+    skip = settings(on_invalid="skip")
+    counts = preparation.prepare(faulty, tmp_path / "out", skip, 32, seed=0, workers=1)
+    assert counts == prepared[1] | {"invalid": 3}
+    rows = manifest(tmp_path / "out")
+    assert rows["p1_text.jpg"]["reason"].startswith("is no JPEG")
+    assert rows["p1_text.jpg"]["file"] == rows["p1_text.jpg"]["split"] == ""
+    without = {name: row for name, row in rows.items() if name in manifest(prepared[0])}
+    assert without == manifest(prepared[0])
+
+
+def test_a_stopped_run_leaves_nothing_to_be_taken_for_whole(photos, tmp_path, monkeypatch):
+    def stopped(paths, squares, *_):
+        images.write(squares[0], skin(0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation, "_inspect_all", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(photos, tmp_path / "out", settings(), 32, seed=0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"holds no picture \(1 other files"):
+        preparation.prepare(tmp_path, tmp_path / "out", settings(), 32, seed=0)
+
+
+def test_patients_are_found_in_the_files_name():
+    names = ["p1_a.jpg", "p2_in_folder/p3_b.jpg"]
+    assert preparation.patients_of(names, r"^(p\d+)_") == {names[0]: "p1", names[1]: "p3"}
+    assert preparation.patients_of(names, None) == {name: name for name in names}
+    with pytest.raises(InputError) as error:
+        preparation.patients_of([*names, "p1_dir/x.jpg", "P4_c.jpg"], r"^(p\d+)_")
+    assert str(error.value).splitlines()[1:] == ["p1_dir/x.jpg", "P4_c.jpg"]
+    with pytest.raises(InputError, match=r"a\.jpg"):
+        preparation.patients_of(["a.jpg"], r"^(p\d+)?")
+
+
+def test_near_duplicates_against_all_pairs():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2, (60, 64)).astype(float)
+    for k in range(30, 60):  # 0 to 8 bits away from the one 30 before
+        codes[k] = codes[k - 30]
+        flipped = rng.choice(64, rng.integers(0, 9), replace=False)
+        codes[k, flipped] = 1 - codes[k, flipped]
+    bits = {f"{k:02}": code for k, code in enumerate(codes)}
+    expected = [(b, a) for a in bits for b in bits if a < b and np.sum(bits[a] != bits[b]) <= 4]
+    assert 5 < len(expected) < 30
+    assert preparation.near_duplicates(bits, 4) == expected
+
+
+def test_hash_tells_copies_from_other_photos():
+    """Recompressed, brightened and halved photos are found; other photos are not."""
+    pictures = {f"{seed}": skin(seed, 128, 128) for seed in range(30)}
+    copies = {}
+    for seed, picture in pictures.items():
+        brighter = np.clip(picture * 1.1 + 5, 0, 255).astype(np.uint8)
+        copies |= {f"{seed} jpeg": images.recode(picture), f"{seed} brighter": brighter}
+        copies[f"{seed} half"] = images.square(images.square(picture, 64), 128)
+    bits = {
+        name: imagehash.phash(Image.fromarray(picture)).hash.ravel().astype(float)
+        for name, picture in (pictures | copies).items()
+    }
+    near = preparation.near_duplicates(bits, 4)
+    assert all(one.split()[0] == other.split()[0] for one, other in near)
+    found = {one for one, other in near if other in pictures}
+    assert len(found) >= 0.95 * len(copies)
+
+
+def test_merge_joins_chains():
+    links = [("c", "b"), ("e", "d"), ("b", "a"), ("f", "f")]
+    groups = preparation.merge({"a", "b", "c", "d", "e", "f", "g"}, links)
+    assert groups == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "d", "f": "f", "g": "g"}
+    assert preparation.merge({"b", "a"}, []) == {"a": "a", "b": "b"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_split_keeps_the_shares_on_random_groups(seed):
+    rng = np.random.default_rng(seed)
+    sizes = {f"g{k}": int(rng.geometric(0.3)) for k in range(rng.integers(30, 200))}
+    splits = preparation.split(sizes, SHARES, seed)
+    assert set(splits) == set(sizes)
+    for name, share in SHARES.items():
+        pictures = sum(sizes[group] for group in sizes if splits[group] == name)
+        assert abs(pictures - share * sum(sizes.values())) <= max(sizes.values())
+    backwards = dict(reversed(sizes.items()))
+    assert preparation.split(backwards, SHARES, seed) == splits
+    assert preparation.split(sizes, SHARES, seed + 1) != splits
+
+
+def test_split_refuses_to_leave_one_empty():
+    with pytest.raises(InputError, match="left for test, val: 9 pictures of 1 patients"):
+        preparation.split({"a": 9}, SHARES, 0)
