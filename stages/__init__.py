@@ -2,10 +2,13 @@
 
 import logging
 import os
+import resource
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+STARTED = time.monotonic()
 # This checkout's code, never an installed copy: `dvc exp run --temp` runs elsewhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other
@@ -21,6 +24,18 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type = Params)
     """Calls `main(params, *paths)` with the paths of the command line; a user's mistake exits 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        main(read(Path(params_file), schema), *map(Path, sys.argv[1:]))
+        params = read(Path(params_file), schema)
+        main(params, *map(Path, sys.argv[1:]))
+        _log_cost()
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def _log_cost() -> None:
+    """Time and peak memory: in the log, for in an output they would differ from run to run."""
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = time.monotonic() - STARTED
+    logging.info("took %.0f s, peak memory %.1f GB", seconds, gigabytes)
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        logging.info("peak GPU memory %.1f GB", torch.cuda.max_memory_allocated() / 2**30)

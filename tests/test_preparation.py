@@ -152,7 +152,7 @@ def test_stop_names_every_bad_file_and_writes_nothing(faulty, tmp_path):
     with pytest.raises(InputError) as error:
         preparation.prepare(faulty, tmp_path / "out", settings(), 32, seed=0, workers=1)
     head, *lines = str(error.value).splitlines()
-    assert head == "3 files cannot be used:"
+    assert head == "data.on_invalid: stop, and 3 files cannot be used:"
     assert [line.removeprefix(f"{faulty}/").split(": ")[0] for line in lines] == [
         "p1_half.jpg",
         "p1_text.jpg",

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -124,8 +125,10 @@ def write(path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None
         chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
     # One name for every try, so that what a killed run left is overwritten, not kept.
     partial = path.with_name(f".{path.name}")
-    # Each format takes the options it knows and leaves the others.
-    Image.fromarray(picture).save(partial, quality=95, subsampling=0, xmp=xmp, pnginfo=chunks)
+    # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
+    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0, "xmp": xmp}
+    png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
+    Image.fromarray(picture).save(partial, **jpeg, **png)
     partial.replace(path)
 
 

@@ -69,7 +69,8 @@ def prepare(
         refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
         if refused and data.on_invalid == "stop":
             bad = [f"{source / name}: {reason}" for name, reason in refused.items()]
-            raise InputError("\n".join([f"{len(bad)} files cannot be used:", *bad]))
+            head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
+            raise InputError("\n".join([head, *bad]))
 
         usable = [name for name in names if name not in refused]
         twins = exact_duplicates({name: photos[name].pixels for name in usable})
@@ -122,8 +123,8 @@ def patients_of(names: Sequence[str], pattern: str | None) -> dict[str, str]:
     patients = {name: match[1] for name, match in matches.items() if match and match[1]}
     unnamed = [name for name in names if name not in patients]
     if unnamed:
-        listed = "\n".join(unnamed)
-        raise InputError(f"data.group_pattern {pattern!r} finds no patient in the names:\n{listed}")
+        head = f"data.group_pattern: '{pattern}' finds no patient in these names:"
+        raise InputError("\n".join([head, *unnamed]))
     return patients
 
 

@@ -1,6 +1,7 @@
 """Pictures from the model: picture i is a function of (seed, i) in a fixed layout of batches."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from mpox.params import Generate
 
 # What each takes beyond the base's own noise schedule. The base's spacing leaves out t = 999, where
 # sampling starts; latents are not confined to [−1, 1], as DDIM would otherwise clip them.
-SCHEDULERS: dict[str, tuple[type, dict]] = {
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pndm": (PNDMScheduler, {}),
     "dpm++": (DPMSolverMultistepScheduler, {"timestep_spacing": "trailing"}),
     "unipc": (UniPCMultistepScheduler, {"timestep_spacing": "trailing"}),
