@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import resource
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 STARTED = time.monotonic()
+CHANGE = re.compile(r"[a-z0-9_.]+=")
 # This checkout's code, never an installed copy: `dvc exp run --temp` runs elsewhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other
@@ -17,15 +19,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from mpox.errors import InputError
-from mpox.params import Params, read
+from mpox.params import Params, Section, read
 
 
-def run(main: Callable, params_file: str = "params.yaml", schema: type = Params) -> None:
-    """Calls `main(params, *paths)` with the paths of the command line; a user's mistake exits 1."""
+def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] = Params) -> None:
+    """Calls `main(params, *paths)` with the paths of the command line; a user's mistake exits 1.
+
+    By hand, outside DVC, `key=value` after the paths changes a parameter for that one call.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    changes = dict(word.split("=", 1) for word in sys.argv[1:] if CHANGE.match(word))
+    paths = [Path(word) for word in sys.argv[1:] if not CHANGE.match(word)]
     try:
-        params = read(Path(params_file), schema)
-        main(params, *map(Path, sys.argv[1:]))
+        params = read(Path(params_file), schema, changes)
+        main(params, *paths)
         _log_cost()
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -12,7 +12,7 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
     """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
     from accelerate import PartialState
 
-    from mpox import checkpoints, lora, sampling
+    from mpox import checkpoints, folders, lora, sampling
 
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
     weights = adapter / lora.FILE_NAME
@@ -29,7 +29,7 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
                 rows.writerow(
                     [file, params.generate.prompt, params.generate.negative_prompt, number]
                 )
-        checkpoints.publish(pictures, out)
+        folders.copy(pictures, out)
         shutil.rmtree(work)
 
 

@@ -11,7 +11,7 @@ def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, cur
     """The LoRA in `out`, the curves in `curves`; checkpoints go once both are written."""
     from accelerate import PartialState
 
-    from mpox import checkpoints, training
+    from mpox import checkpoints, folders, training
 
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, model])
@@ -19,8 +19,8 @@ def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, cur
         augmented, val, model, work, params.train, params.resolution, params.seed
     )
     if PartialState().is_main_process:
-        checkpoints.publish(result / "curves", curves)
-        checkpoints.publish(result / "lora", out)
+        folders.copy(result / "curves", curves)
+        folders.copy(result / "lora", out)
         shutil.rmtree(work)
 
 

@@ -264,19 +264,3 @@ def test_sheet_places_ragged_rows():
     assert np.array_equal(sheet[:4, :6], a)
     assert np.array_equal(sheet[7:, :6], b) and np.array_equal(sheet[7:, 9:], c)
     assert (sheet[:4, 6:] == 255).all() and (sheet[4:7] == 255).all()
-
-
-def test_whole_appears_only_when_complete(tmp_path):
-    out = tmp_path / "deep" / "out"
-    (tmp_path / "deep" / "out.partial").mkdir(parents=True)
-    (tmp_path / "deep" / "out.partial" / "of a killed run").touch()
-    with pytest.raises(KeyError), images.whole(out) as folder:
-        (folder / "a").touch()
-        raise KeyError
-    assert list((tmp_path / "deep").iterdir()) == []
-    with images.whole(out) as folder:
-        (folder / "a").touch()
-        assert not out.exists()
-    assert [path.name for path in out.iterdir()] == ["a"]
-    with pytest.raises(InputError, match="holds files already"), images.whole(out):
-        pass

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox import images, seeds
+from mpox import folders, images, seeds
 from mpox.errors import InputError
 from mpox.params import Augment
 
@@ -40,7 +40,7 @@ def augment(
         raise InputError(f"{source}: holds no pictures to augment")
     spawn = multiprocessing.get_context("spawn")
     with (
-        images.whole(out) as folder,
+        folders.whole(out) as folder,
         ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool,
     ):
         vary = partial(_vary, folder=folder, settings=settings, resolution=resolution, seed=seed)

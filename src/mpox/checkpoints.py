@@ -7,7 +7,6 @@ checkpoints live in `.checkpoints/` of the main repository, which DVC names in `
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,12 +34,6 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
     work = root / ".checkpoints" / f"{stage}-{digest.hexdigest()[:24]}"
     work.mkdir(parents=True, exist_ok=True)
     return work
-
-
-def publish(source: Path, target: Path) -> None:
-    """Copies a finished folder to a stage's output, replacing what stands there."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
 
 
 def _sha256(file: Path) -> bytes:

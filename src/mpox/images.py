@@ -5,11 +5,10 @@ A picture is a uint8 array H×W×3, sRGB, upright.
 
 import io
 import os
-import shutil
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -156,21 +155,3 @@ def sheet(rows: list[list[np.ndarray]], gap: int = 2) -> np.ndarray:
         for j, picture in enumerate(row):
             canvas[i * down : i * down + height, j * across : j * across + width] = picture
     return canvas
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the name `folder` only once it is complete.
-
-    A killed run leaves `<folder>.partial`, never taken for a result; the next run removes it.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds files already; remove them or name another folder")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -4,8 +4,10 @@ Without defaults this module can refuse a run but never change one, so it is no 
 It imports nothing heavy: a mistyped key is refused before torch is loaded.
 """
 
+import functools
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -238,14 +240,22 @@ class TinySD(Section):
         return tuple(channels) if isinstance(channels, list) else channels
 
 
-def read(path: Path, schema: type[T]) -> T:
-    """The validated content of a parameter file.
+def read(path: Path, schema: type[T], changes: Mapping[str, str] | None = None) -> T:
+    """The validated content of a parameter file, with `changes` by dotted key.
 
     YAML 1.2, so that `5e-05`, as DVC writes it, is a number. Raises InputError that names every
     wrong key, its value and what is allowed.
     """
+    yaml = YAML(typ="safe", pure=True)
     try:
-        content = YAML(typ="safe", pure=True).load(path)
+        content = yaml.load(path)
+        for key, value in (changes or {}).items():
+            *parents, last = key.split(".")
+            functools.reduce(lambda node, part: node[part], parents, content)[last] = yaml.load(
+                value
+            )
+    except (KeyError, TypeError):
+        raise InputError(f"{path}: {key}: no such key") from None
     except FileNotFoundError:
         raise InputError(f"{path}: not found; expected a parameter file") from None
     except YAMLError as error:

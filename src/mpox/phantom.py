@@ -262,19 +262,14 @@ def _albedo(skin: _Skin, tone: float) -> np.ndarray:
 
 def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarray:
     """Lambert and Blinn–Phong light, then exposure, white balance, lens and sensor, to uint8."""
-    lamp = np.float32(
-        [
-            np.cos(who.light) * np.cos(who.lamp_height),
-            np.sin(who.light) * np.cos(who.lamp_height),
-            np.sin(who.lamp_height),
-        ]
-    )
+    along = np.cos(who.lamp_height)
+    lamp = _vector([along * np.cos(who.light), along * np.sin(who.light), np.sin(who.lamp_height)])
     half = lamp + _vector([0, 0, 1])
     half /= np.linalg.norm(half)
     slope_x = cv2.Sobel(skin.height, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(skin.height, cv2.CV_32F, 0, 1, scale=1 / 8)
     normal = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    normal = normal / np.linalg.norm(normal, axis=2, keepdims=True)
     diffuse = 0.35 + 0.75 * np.clip(normal @ lamp, 0, None)
     glint = skin.gloss * np.clip(normal @ half, 0, None) ** 40
 

@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from tqdm import tqdm
 
-from mpox import images, seeds
+from mpox import folders, images, seeds
 from mpox.errors import InputError
 from mpox.params import Data
 
@@ -62,7 +62,7 @@ def prepare(
     names = [path.relative_to(source).as_posix() for path in paths]
     patients = patients_of(names, data.group_pattern)
 
-    with images.whole(out) as folder:
+    with folders.whole(out) as folder:
         squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
         found = _inspect_all(paths, list(squares.values()), resolution, workers)
         photos = dict(zip(names, found, strict=True))

@@ -1,0 +1,112 @@
+"""dvc.yaml against the code: a stage's deps are its import closure, its params what it reads."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml")
+STAGES = {
+    name: stage
+    for file in FILES
+    for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items()
+}
+PIPELINE = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+
+def imported(file: Path) -> set[str]:
+    """The modules of this repository that a file imports, at its top or inside its functions."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "mpox":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mpox."):
+            names.add(str(node.module).removeprefix("mpox."))
+    return names
+
+
+def closure(file: Path) -> set[str]:
+    found: set[str] = set()
+    todo = imported(file)
+    while todo:
+        name = todo.pop()
+        found.add(name)
+        todo |= imported(ROOT / f"src/mpox/{name}.py") - found
+    return found
+
+
+def code(name: str) -> Path:
+    return ROOT / STAGES[name]["cmd"].split("python -m ")[1].split()[0].replace(".", "/")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_closure_of_the_imports(name):
+    file = code(name).with_suffix(".py")
+    declared = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
+    # params.py has no default values: it can refuse a run but never change one.
+    modules = {f"src/mpox/{module}.py" for module in closure(file) - {"params"}}
+    assert declared == modules | {file.relative_to(ROOT).as_posix()}
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_params_are_the_sections_read(name):
+    tree = ast.parse(code(name).with_suffix(".py").read_text())
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "params"
+    }
+    templated = {"model"} if "${model.path}" in STAGES[name]["cmd"] else set()
+    assert set(STAGES[name]["params"]) == read | templated
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_every_path_of_a_command_is_declared(name):
+    stage = STAGES[name]
+    paths = [word for word in stage["cmd"].split() if "/" in word]
+    outs = [next(iter(out)) if isinstance(out, dict) else out
+            for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]  # fmt: skip
+    for path in paths:
+        near = [d for d in [*stage["deps"], *outs] if d == path or d.startswith(f"{path}/")]
+        assert near, f"{path} is neither dep nor out"
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_pictures_are_never_in_git(name):
+    """What DVC does not cache is in git: numbers only. What it caches is ignored beforehand."""
+    stage = STAGES[name]
+    for out in stage["outs"]:
+        assert isinstance(out, str), f"{out} is not cached"
+        ignored = subprocess.run(["git", "check-ignore", "-q", f"{out}/x.png"], cwd=ROOT)
+        assert ignored.returncode == 0, f"{out} is not git-ignored"
+    for kind in ("metrics", "plots"):
+        for out in stage.get(kind, []):
+            assert next(iter(out)).startswith("metrics/")
+
+
+def test_photos_are_ignored_beforehand():
+    for path in ("data/photos/a.jpg", "data/prepared.partial/train/a.png", ".checkpoints/x/a.png"):
+        subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=True)
+
+
+def test_git_holds_no_picture_but_phantoms_and_docs():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    pictures = {
+        line
+        for line in listed.stdout.splitlines()
+        if line.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff"))
+        and not line.startswith(("data/phantom/photos/", "docs/"))
+    }
+    assert not pictures
+
+
+def test_no_remote_and_no_calls_home():
+    config = (ROOT / ".dvc/config").read_text()
+    assert "analytics = false" in config
+    assert "check_update = false" in config
+    assert "remote" not in config

@@ -1,0 +1,212 @@
+"""The whole pipeline through DVC, on a tiny parameter file in a fresh copy of the repository."""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from mpox import images
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "data": {"source": "data/photos"},
+    "augment": {"copies": 1},
+    "train": {
+        "rank": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validation_steps": 4,
+        "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
+        "preview": {"steps": 2, "batch_size": 1},
+    },
+    "generate": {"num_images": 5, "steps": 2, "batch_size": 4},
+}  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def call(folder: Path, *command: str, **environment: str) -> str:
+    """Runs a command in `folder` with this environment's programs first; its output."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+def checkout(folder: Path) -> Path:
+    """A fresh copy of the working tree, committed."""
+    listed = call(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    call(folder, "git", "init", "-q", "-b", "main")
+    call(folder, "git", "config", "user.email", "test@example.org")
+    call(folder, "git", "config", "user.name", "test")
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "commit", "-qm", "state")
+
+
+def set_params(folder: Path, changes: dict) -> None:
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+
+    def merge(into: dict, new: dict) -> None:
+        for key, value in new.items():
+            if isinstance(value, dict):
+                merge(into[key], value)
+            else:
+                into[key] = value
+
+    merge(params, changes)
+    yaml.dump(params, folder / "params.yaml")
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The MD5 of every output of dvc.lock."""
+    lock = YAML(typ="safe").load(folder / "dvc.lock")
+    return {out["path"]: out["md5"] for s in lock["stages"].values() for out in s["outs"]}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A copy whose photos are untracked, as a user's are, after one `dvc repro`."""
+    folder = checkout(tmp_path_factory.mktemp("repository"))
+    set_params(folder, TINY)
+    commit(folder)
+    photos = folder / "data/photos"
+    photos.mkdir()
+    for photo in sorted((ROOT / "data/phantom/photos").glob("*.jpg"))[:48]:
+        shutil.copy(photo, photos)
+    assert ran(call(folder, "dvc", "repro")) == [
+        "prepare", "augment", "train_lora", "generate", "evaluate",
+    ]  # fmt: skip
+    commit(folder)
+    return folder
+
+
+def test_metrics_are_finite(repository):
+    metrics = json.loads((repository / "metrics/evaluation.json").read_text())
+    assert {"fid", "kid", "ssim", "n_real", "n_synthetic"} <= set(metrics)
+    numbers = [value for value in metrics.values() if not isinstance(value, str)]
+    assert all(math.isfinite(number) for number in numbers)
+    assert metrics["n_synthetic"] == 5
+
+
+def test_no_two_sets_share_a_patient(repository):
+    with (repository / "data/prepared/manifest.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        patient = re.search(r"_(p\d+)_", row["source"])[1]
+        splits.setdefault(patient, set()).add(row["split"])
+    assert len(splits) == 12
+    assert all(len(split) == 1 for split in splits.values())
+    assert set.union(*splits.values()) == {"train", "val", "test"}
+
+
+def test_synthetic_pictures_are_there(repository):
+    pictures, others = images.find(repository / "data/synthetic")
+    assert [path.name for path in pictures] == [f"{i:05d}.png" for i in range(5)]
+    assert others == 1  # the manifest
+    assert {images.read(path).shape for path in pictures} == {(64, 64, 3)}
+
+
+def test_nothing_is_left_behind(repository):
+    assert list((repository / ".checkpoints").iterdir()) == []
+    assert call(repository, "git", "status", "--porcelain") == ""
+
+
+def test_a_second_run_has_nothing_to_do(repository):
+    assert "up to date" in call(repository, "dvc", "repro")
+
+
+def test_a_prompt_and_a_rank_rerun_only_what_follows(repository):
+    first = outputs(repository)
+    prompt = call(repository, "dvc", "exp", "run", "-S", 'generate.prompt="a lesion, macro"')
+    assert ran(prompt) == ["generate", "evaluate"]
+    assert outputs(repository)["models/lora"] == first["models/lora"]
+    assert outputs(repository)["data/synthetic"] != first["data/synthetic"]
+    call(repository, "git", "checkout", "-q", ".")
+
+    rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=4")
+    assert ran(rank) == ["train_lora", "generate", "evaluate"]
+    assert outputs(repository)["models/lora"] != first["models/lora"]
+    assert "fid" in call(repository, "dvc", "metrics", "diff")
+    assert "train.rank" in call(repository, "dvc", "params", "diff")
+
+    back = call(repository, "dvc", "exp", "run", "-S", "train.rank=2", "-S",
+                f"generate.prompt={json.dumps(prompt_of(repository, 'HEAD'))}")  # fmt: skip
+    assert ran(back) == []
+    assert outputs(repository) == first
+    call(repository, "git", "checkout", "-q", ".")
+
+
+def prompt_of(folder: Path, revision: str) -> str:
+    return YAML(typ="safe").load(call(folder, "git", "show", f"{revision}:params.yaml"))[
+        "generate"
+    ]["prompt"]
+
+
+def test_no_photo_is_reachable_in_git(repository):
+    """After repro and the experiments above, in any ref."""
+    objects = call(repository, "git", "rev-list", "--objects", "--all")
+    pictures = [
+        line
+        for line in objects.splitlines()
+        if re.search(r"\.(jpe?g|png)$", line) and not re.search(r" (data/phantom|docs)/", line)
+    ]
+    assert pictures == []
+
+
+def test_forced_again_gives_the_same_bytes(repository):
+    first = outputs(repository)
+    call(repository, "dvc", "repro", "-f")
+    assert outputs(repository) == first
+
+
+def test_a_wrong_parameter_stops_at_once(repository):
+    set_params(repository, {"train": {"rank": "eight"}})
+    failed = subprocess.run(
+        [sys.executable, "-m", "stages.prepare", "data/photos", "elsewhere", "elsewhere.json"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+    )
+    call(repository, "git", "checkout", "-q", ".")
+    assert failed.returncode == 1
+    assert "params.yaml: train.rank: got 'eight'" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (repository / "elsewhere").exists()
+
+
+@pytest.mark.skipif("MPOX_TEST_PHOTOS" not in os.environ, reason="MPOX_TEST_PHOTOS names no folder")
+def test_photos_from_elsewhere(tmp_path):
+    """Real photos of unknown patients through the whole pipeline."""
+    folder = checkout(tmp_path)
+    photos = os.environ["MPOX_TEST_PHOTOS"]
+    set_params(folder, {**TINY, "data": {"source": photos, "group_pattern": None}})
+    call(folder, "dvc", "repro")
+    metrics = json.loads((folder / "metrics/evaluation.json").read_text())
+    assert math.isfinite(metrics["fid"]) and metrics["n_real"] >= 50
+    assert photos not in (folder / "metrics/prepare.json").read_text()
