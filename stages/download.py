@@ -1,31 +1,45 @@
-"""Downloads a base model: `python -m stages.download REPOSITORY REVISION FOLDER`."""
+"""Downloads Stable Diffusion 1.x: `python -m stages.download REPOSITORY REVISION FOLDER`."""
 
 import os
 import shutil
 import sys
 from pathlib import Path
 
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-FILES = ("*.json", "*.txt", "model.safetensors", "diffusion_pytorch_model.safetensors")
+# The four networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
+FILES = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
 
 
 def main(repository: str, revision: str, folder: Path) -> None:
-    """The four networks' safetensors, tokenizer and scheduler: no pickle, no safety checker."""
     os.environ["HF_HUB_OFFLINE"] = "0"
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = ["model_index.json"]
-    wanted += [f"{part}/{name}" for part in PARTS for name in FILES]
+    reason = "there is no network"
     try:
-        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=wanted)
+        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=FILES)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error)
+    # Without a network the library may return as if all were well.
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        wanted = "\n  ".join(missing)
         sys.exit(
-            f"error: {repository} at {revision} cannot be downloaded: {error}\n"
-            "Where there is a network, fetch these files of that revision and put them, with "
-            f"their folders, into {folder}:\n  "
-            + "\n  ".join(wanted)
-            + "\nthen run `dvc commit models/sd15/dvc.yaml`."
+            f"error: {repository} could not be downloaded: {reason}.\nElsewhere, fetch these files "
+            f"of revision {revision}:\n  {wanted}\nPut them, in their folders, into {folder}, and "
+            "run `dvc commit -f models/sd15/dvc.yaml`."
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 

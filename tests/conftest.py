@@ -1,0 +1,146 @@
+"""What the tests share: a random Stable Diffusion that runs in milliseconds, and its settings."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import stages  # noqa: F401  sets the environment before torch is imported, as in every stage
+from mpox import images, params, phantom
+
+ROOT = Path(__file__).resolve().parents[1]
+RESOLUTION = 16  # pixels; latents of 8 × 8
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory) -> Path:
+    """Random weights in Stable Diffusion's architecture and diffusers' layout."""
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        PNDMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(words),
+                hidden_size=32,
+                intermediate_size=64,
+                projection_dim=32,
+                num_hidden_layers=1,
+                num_attention_heads=4,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        vae = AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            up_block_types=["UpDecoderBlock2D"] * 2,
+            block_out_channels=(8, 16),
+            latent_channels=4,
+            norm_num_groups=8,
+            sample_size=RESOLUTION,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=RESOLUTION // 2,
+            block_out_channels=(16, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=32,
+            attention_head_dim=4,
+            norm_num_groups=8,
+        )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=PNDMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            skip_prk_steps=True,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small() -> params.Params:
+    """params.yaml with numbers small enough for `tiny_sd`."""
+    default = params.read(ROOT / "params.yaml", params.Params)
+    preview = default.train.preview.model_copy(
+        update={"guidance": 2.0, "steps": 2, "scheduler": "ddim", "batch_size": 2}
+    )
+    train = default.train.model_copy(
+        update={
+            "rank": 4,
+            "alpha": 2.0,
+            "learning_rate": 1e-2,
+            "warmup_steps": 1,
+            "max_steps": 13,
+            "batch_size": 4,
+            "preview": preview,
+            "validation_images": 2,
+            "validation_steps": 8,
+            "val_loss_steps": 4,
+            "checkpointing_steps": 6,
+        }
+    )
+    generate = default.generate.model_copy(update={"num_images": 5, "steps": 2, "batch_size": 2})
+    return default.model_copy(
+        update={"resolution": RESOLUTION, "train": train, "generate": generate}
+    )
+
+
+@pytest.fixture(scope="session")
+def augmented(tmp_path_factory) -> Path:
+    """Six training pictures: three originals and a variant of each."""
+    return _phantoms(
+        tmp_path_factory.mktemp("augmented"), [f"{k}-{c}" for k in "abc" for c in "01"]
+    )
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory) -> Path:
+    return _phantoms(tmp_path_factory.mktemp("val"), ["d", "e"])
+
+
+def _phantoms(folder: Path, names: list[str]) -> Path:
+    for number, name in enumerate(names):
+        drawn = phantom.draw("mpox", number, 0, seed=len(names), size=32).picture
+        images.write(folder / f"{name}.png", drawn)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _accelerate_forgets():
+    """accelerate keeps the first precision it was given for the rest of the process."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by relative path."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

@@ -1,0 +1,66 @@
+"""The card as the Hugging Face Hub's own reader sees it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from mpox import card
+
+HOSTILE = 'skin: "mpox" # {1} | — 50 %'
+
+
+@pytest.fixture
+def settings(small):
+    return small.train.model_copy(update={"rank": 5, "alpha": 2.5, "instance_prompt": HOSTILE})
+
+
+@pytest.fixture
+def written(settings, tmp_path) -> str:
+    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, 123, 492, 64)
+    return (tmp_path / "README.md").read_text()
+
+
+def test_the_hub_reads_its_metadata(written, tmp_path):
+    loaded = ModelCard.load(tmp_path / "README.md")
+    data = loaded.data.to_dict()
+    assert data == yaml.safe_load(written.split("---\n")[1])
+    assert data["base_model"] == "models/tiny-sd"
+    assert data["library_name"] == "diffusers"
+    assert data["instance_prompt"] == HOSTILE
+    assert {"lora", "text-to-image", "diffusers"} <= set(data["tags"])
+    assert data["license"]
+
+
+def test_every_parameter_stands_in_the_table(written, settings):
+    rows = dict(
+        line.strip("| ").split(" | ", 1) for line in written.splitlines() if "| `train." in line
+    )
+    flat = {}
+    for key, value in settings.model_dump().items():
+        inner = value if isinstance(value, dict) else {None: value}
+        flat |= {f"`train.{key}{f'.{k}' if k else ''}`": str(v) for k, v in inner.items()}
+    assert rows == {key: value.strip("| ") for key, value in flat.items()}
+
+
+def test_it_says_how_much_data_which_step_and_what_it_is_not_for(written):
+    text = " ".join(written.split())
+    for said in (
+        "123 photos",
+        "492 with",
+        "64 px",
+        "rank 5",
+        "α 2.5",
+        "step 350 of 13",
+        "research",
+    ):
+        assert said in text
+    assert "OpenRAIL-M" in text
+    assert "{" not in text.replace(HOSTILE, "")
+
+
+def test_the_code_it_shows_is_python(written):
+    code = written.split("```python\n")[1].split("```")[0]
+    compile(code, "card", "exec")
+    assert repr(HOSTILE) in code
