@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
-from stages.evaluate import main
 
 from mpox import evaluation, features, frechet, images, kernel
 from mpox.errors import InputError
 from mpox.params import Evaluate
+from stages.evaluate import main
 
 SIZE = 32
 SETTINGS = Evaluate(features="efficientnet_lite0", weights=None, max_pictures=None)

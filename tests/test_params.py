@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +172,8 @@ def test_each_wrong_value_is_named(file, ways, tmp_path):
     ("changes", "mentions"),
     [
         ({"train.warmup_steps": 500}, ["train", "warmup_steps", "500", "400"]),
-        ({"data.split.train": 0.6}, ["data.split", "train, val and test", "1"]),
-        ({"augment.gaussian_noise.sigma_min": 9.0}, ["augment.gaussian_noise", "sigma_max"]),
+        ({"data.split.train": 0.6}, ["data.split", "train, val and test", "0.6"]),
+        ({"augment.gaussian_noise.sigma_min": 9.0}, ["augment.gaussian_noise", "sigma_min", "9.0", "5.0"]),
         ({"data.group_pattern": r"^mpox_p\d+"}, ["data.group_pattern", r"^mpox_p\\d+", "found 0"]),
         ({"data.group_pattern": "(a)(b)"}, ["data.group_pattern", "(a)(b)", "found 2"]),
         ({"data.group_pattern": "(a"}, ["data.group_pattern", "(a", "regular expression"]),
@@ -218,7 +217,7 @@ def test_a_file_that_is_no_mapping_is_named(text, what, tmp_path):
     with pytest.raises(InputError, match=re.escape(str(path))) as error:
         read(path, Params)
     assert what in str(error.value)
-    assert not any(a == b == ":" for a, b in pairwise(str(error.value).split()))
+    assert ": :" not in str(error.value)
 
 
 def schemas(schema: type[Section]) -> Iterator[type[Section]]:
