@@ -32,10 +32,23 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
     paths = [Path(word) for word in sys.argv[1:] if not CHANGE.match(word)]
     try:
         params = read(Path(params_file), schema, changes)
+        if isinstance(params, Params):
+            _find_weights(params)
         main(params, *paths)
         _log_cost()
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def _find_weights(params: Params) -> None:
+    """Stops the first stage, not the last, if what evaluation needs is not there."""
+    weights = params.evaluate.weights
+    if weights is not None and not Path(weights).exists():
+        import torch
+
+        from mpox import features
+
+        features.load(params.evaluate.features, Path(weights), torch.device("cpu"))
 
 
 def _log_cost() -> None:

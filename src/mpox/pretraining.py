@@ -170,11 +170,10 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
         edges = sum((decoded.diff(dim=d) - batch.diff(dim=d)).abs().mean() for d in (2, 3))
         return (decoded - batch).abs().mean() + edges + 1e-6 * posterior.kl().mean()
 
-    averaged = _fit(
+    _fit(
         nn.ModuleDict({"codec": codec}), step_loss, settings.codec_steps,
         settings.codec_learning_rate, work / "codec.safetensors", "codec", live,
     )  # fmt: skip
-    codec.load_state_dict(averaged["codec"].state_dict())
     latents = torch.cat(list(_encode(codec, pictures[:: max(1, len(pictures) // 500)])))
     codec.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
     return codec.eval()
@@ -252,7 +251,7 @@ def _fit(
     name: str,
     live: Live,
 ) -> nn.ModuleDict:
-    """AdamW, warm-up and cosine; returns the exponential moving average (decay 0.999).
+    """Trains `model`: AdamW, warm-up, cosine. Returns its moving average (decay 0.999).
 
     `step_loss(step)` draws everything from the step's number, so a resumed run repeats exactly.
     """
