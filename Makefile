@@ -6,7 +6,9 @@ READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := repro
-.PHONY: repro test check lock docs
+.PHONY: setup repro test check lock docs
+
+setup: $(READY)
 
 repro: $(READY)
 	@started=$$SECONDS; dvc repro && echo "pipeline took $$((SECONDS - started)) s"
@@ -28,8 +30,11 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
 		-o requirements.lock pyproject.toml
 
+# README's pictures, from the phantom run alone: no picture of a patient may come into git.
 docs: $(READY)
-	python -m stages.docs
+	@grep -q 'source: data/phantom/photos' params.yaml || { echo "data.source is not the phantoms"; exit 1; }
+	dvc repro --quiet
+	cp data/evaluation/contact_sheet.jpg models/lora/curves.png docs/
 
 # The environment, exactly as locked; made again only when the lock changes.
 $(READY): requirements.lock

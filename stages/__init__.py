@@ -1,5 +1,6 @@
 """What DVC calls: a thin file a stage, run as `python -m stages.x PATH …`."""
 
+import inspect
 import logging
 import os
 import re
@@ -34,6 +35,10 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
             _find_weights(params)
+        try:
+            inspect.signature(main).bind(params, *paths)
+        except TypeError:
+            sys.exit(f"usage: {main.__globals__['__doc__']}")
         main(params, *paths)
         _log_cost()
     except InputError as error:

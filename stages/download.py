@@ -5,8 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
-# The four networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
+# Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
 FILES = (
+    "README.md",
     "model_index.json",
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
@@ -29,7 +30,9 @@ def main(repository: str, revision: str, folder: Path) -> None:
 
     reason = "there is no network"
     try:
-        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=FILES)
+        snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=list(FILES)
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error)
     # Without a network the library may return as if all were well.

@@ -10,10 +10,9 @@ from stages import run
 
 def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
     """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
-    from accelerate import PartialState
+    from mpox import base, checkpoints, folders, lora, sampling
 
-    from mpox import checkpoints, folders, lora, sampling
-
+    process = base.start()
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
     weights = adapter / lora.FILE_NAME
     work = checkpoints.folder("generate", settings, [model, weights])
@@ -21,7 +20,7 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
     drawn = sampling.generate(
         model, adapter, pictures, params.generate, params.resolution, params.seed
     )
-    if PartialState().is_main_process:
+    if process.is_main_process:
         with (pictures / "manifest.csv").open("w", newline="") as stream:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow(["file", "prompt", "negative_prompt", "seed"])

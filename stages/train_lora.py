@@ -9,16 +9,15 @@ from stages import run
 
 def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, curves: Path) -> None:
     """The LoRA in `out`, the curves in `curves`; checkpoints go once both are written."""
-    from accelerate import PartialState
+    from mpox import base, checkpoints, folders, training
 
-    from mpox import checkpoints, folders, training
-
+    process = base.start()
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, model])
     result = training.train(
         augmented, val, model, work, params.train, params.resolution, params.seed
     )
-    if PartialState().is_main_process:
+    if process.is_main_process:
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)
         shutil.rmtree(work)

@@ -95,18 +95,35 @@ def small() -> params.Params:
         update={
             "rank": 4,
             "alpha": 2.0,
+            "target_modules": "attention+feed_forward",
             "learning_rate": 1e-2,
+            "lr_scheduler": "cosine",
             "warmup_steps": 1,
             "max_steps": 13,
             "batch_size": 4,
+            "optimizer": "adamw",
+            "weight_decay": 0.01,
+            "max_grad_norm": 1.0,
+            "min_snr_gamma": 5.0,
+            "precision": "fp32",
+            "gradient_checkpointing": False,
             "preview": preview,
             "validation_images": 2,
             "validation_steps": 8,
             "val_loss_steps": 4,
             "checkpointing_steps": 6,
+            "select": "best",
         }
     )
-    generate = default.generate.model_copy(update={"num_images": 5, "steps": 2, "batch_size": 2})
+    generate = default.generate.model_copy(
+        update={
+            "num_images": 5,
+            "steps": 2,
+            "scheduler": "dpm++",
+            "batch_size": 2,
+            "precision": "fp32",
+        }
+    )
     return default.model_copy(
         update={"resolution": RESOLUTION, "train": train, "generate": generate}
     )

@@ -11,6 +11,9 @@ from mpox import card
 HOSTILE = 'skin: "mpox" # {1} | — 50 %'
 
 
+COUNTS = {"originals": 123, "pictures": 492, "held_out": 24}
+
+
 @pytest.fixture
 def settings(small):
     return small.train.model_copy(update={"rank": 5, "alpha": 2.5, "instance_prompt": HOSTILE})
@@ -18,7 +21,7 @@ def settings(small):
 
 @pytest.fixture
 def written(settings, tmp_path) -> str:
-    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, 123, 492, 64)
+    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, COUNTS, 64, 1234)
     return (tmp_path / "README.md").read_text()
 
 
@@ -56,7 +59,7 @@ def test_it_says_how_much_data_which_step_and_what_it_is_not_for(written):
         "research",
     ):
         assert said in text
-    assert "OpenRAIL-M" in text
+    assert "license: apache-2.0" in text  # the base's own
     assert "{" not in text.replace(HOSTILE, "")
 
 

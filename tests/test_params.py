@@ -16,7 +16,7 @@ from mpox.errors import InputError
 from mpox.params import Params, Phantoms, Section, TinySD, read
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = {
+FILES: dict[str, type[Section]] = {
     "params.yaml": Params,
     "params/sd15.yaml": Params,
     "params/phantom.yaml": Phantoms,
@@ -171,11 +171,22 @@ def test_each_wrong_value_is_named(file, ways, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "mentions"),
     [
-        ({"train.warmup_steps": 500}, ["train", "warmup_steps", "500", "400"]),
-        ({"data.split.train": 0.6}, ["data.split", "train, val and test", "0.6"]),
-        ({"augment.gaussian_noise.sigma_min": 9.0}, ["augment.gaussian_noise", "sigma_min", "9.0", "5.0"]),
+        (
+            {"train.warmup_steps": 500, "train.max_steps": 400},
+            ["train", "warmup_steps", "500", "400"],
+        ),
+        (
+            {"data.split": {"train": 0.6, "val": 0.25, "test": 0.3}},
+            ["data.split", "add up to 1", "0.6", "0.25", "0.3"],
+        ),
+        (
+            {"augment.gaussian_noise": {"p": 0.1, "sigma_min": 9.5, "sigma_max": 4.5}},
+            ["augment.gaussian_noise", "sigma_min", "9.5", "4.5"],
+        ),
         ({"data.group_pattern": r"^mpox_p\d+"}, ["data.group_pattern", r"^mpox_p\\d+", "found 0"]),
         ({"data.group_pattern": "(a)(b)"}, ["data.group_pattern", "(a)(b)", "found 2"]),
+        ({"augment.elastic.p": 1.1}, ["augment.elastic.p", "1.1", "less than or equal to 1"]),
+        ({"resolution": 65}, ["resolution", "65", "multiple of 8"]),
         ({"data.group_pattern": "(a"}, ["data.group_pattern", "(a", "regular expression"]),
         ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
     ],
@@ -187,7 +198,7 @@ def test_what_does_not_fit_together_is_refused(changes, mentions, tmp_path):
         at(content, tuple(path))[last] = value
     (key, what), *others = refusal(tmp_path, content, Params).items()
     assert not others
-    assert all(mention in f"{key}: {what}" for mention in mentions)
+    assert [mention for mention in mentions if mention not in f"{key}: {what}"] == []
 
 
 def test_a_number_as_dvc_writes_it_is_a_number(tmp_path):

@@ -1,9 +1,12 @@
 """The base model: Stable Diffusion's parts, from a local folder in diffusers' layout."""
 
+import os
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from diffusers import StableDiffusionPipeline
+from safetensors import SafetensorError
 
 from mpox.errors import InputError
 
@@ -16,11 +19,14 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
     Medical pictures are what a safety checker blacks out. Raises InputError if the folder holds no
     complete model, or if `resolution` (pixels) does not fit its autoencoder.
     """
-    if not (folder / "model_index.json").is_file():
-        raise InputError(
-            f"model.path: {folder} holds no model_index.json; expected a Stable Diffusion folder "
-            "in diffusers' layout (for SD 1.5: `dvc repro models/sd15/dvc.yaml`)"
-        )
+    # A tokenizer that is not there would be loaded as one that knows no word.
+    words = "tokenizer.json" if (folder / "tokenizer/tokenizer.json").exists() else "vocab.json"
+    for name in ("model_index.json", f"tokenizer/{words}"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"model.path: {folder} holds no {name}; expected a Stable Diffusion folder in "
+                "diffusers' layout (for SD 1.5: `dvc repro models/sd15/dvc.yaml`)"
+            )
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
@@ -31,7 +37,7 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path: {folder} cannot be loaded: {error}") from error
     if pipeline.scheduler.config.prediction_type != "epsilon":
         raise InputError(
@@ -45,10 +51,25 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
     return pipeline
 
 
+def start() -> PartialState:
+    """Where we are among the processes launched; to be called before any work.
+
+    On a machine without a GPU accelerate joins torchrun's processes only when told to use the CPU.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return PartialState(cpu=several and not torch.cuda.is_available())
+
+
+def check_prompt(pipeline: StableDiffusionPipeline, prompt: str) -> None:
+    """InputError for a prompt that the text encoder would cut off."""
+    count, most = len(pipeline.tokenizer(prompt).input_ids), pipeline.tokenizer.model_max_length
+    if count > most:
+        raise InputError(f"prompt: got {count} tokens, expected at most {most}: {prompt!r}")
+
+
 @torch.no_grad()
 def encode_text(pipeline: StableDiffusionPipeline, prompt: str) -> torch.Tensor:
-    """The text encoder's last hidden states, (1, tokens, width), for a prompt cut at its limit."""
-    words = pipeline.tokenizer(
-        prompt, padding="max_length", truncation=True, return_tensors="pt"
-    ).input_ids
+    """The text encoder's last hidden states, (1, tokens, width)."""
+    check_prompt(pipeline, prompt)
+    words = pipeline.tokenizer(prompt, padding="max_length", return_tensors="pt").input_ids
     return pipeline.text_encoder(words.to(pipeline.text_encoder.device))[0]

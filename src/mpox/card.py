@@ -10,8 +10,9 @@ TEXT = """\
 # {title}
 
 A LoRA (rank {rank}, α {alpha:g}, {targets}) for the UNet of `{base}`, trained with DreamBooth at
-{resolution} px on {originals} photos ({pictures} with their augmented variants). The weights are
-those after step {step} of {steps}: the {select} by the loss on held-out patients.
+{resolution} px on {originals} photos ({pictures} with their augmented variants), seed {seed}. The
+weights are those after step {step} of {steps} (`train.select: {select}`), judged by the loss on
+{held_out} photos of other patients.
 
 ```python
 pipe = StableDiffusionPipeline.from_pretrained(
@@ -36,8 +37,7 @@ as the patients' consent reaches.
 |---|---|
 {table}
 
-The licence of the base model holds for the LoRA too: Stable Diffusion 1.5's is CreativeML
-OpenRAIL-M.
+The licence of the base model holds for the LoRA too.
 """
 
 
@@ -46,15 +46,18 @@ def write(
     model: Path,
     settings: Train,
     step: int,
-    originals: int,
-    pictures: int,
+    counts: dict[str, int],
     resolution: int,
+    seed: int,
 ) -> None:
-    """`folder/README.md`, with the metadata the Hugging Face Hub reads."""
+    """`folder/README.md`, with the metadata the Hugging Face Hub reads.
+
+    `counts`: originals, pictures (with their variants), held_out.
+    """
     data = ModelCardData(
         base_model=str(model),
         library_name="diffusers",
-        license="creativeml-openrail-m",
+        license=_licence(model),
         tags=[
             "stable-diffusion",
             "text-to-image",
@@ -74,8 +77,8 @@ def write(
         targets=settings.target_modules.replace("+", " and ").replace("_", "-"),
         base=model,
         resolution=resolution,
-        originals=originals,
-        pictures=pictures,
+        seed=seed,
+        **counts,
         step=step,
         steps=settings.max_steps,
         select=settings.select,
@@ -83,6 +86,12 @@ def write(
         table=rows,
     )
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}").save(folder / "README.md")
+
+
+def _licence(model: Path) -> str:
+    """The base's own, which holds for what is made from it too."""
+    file = model / "README.md"
+    return str(ModelCard.load(file).data.license) if file.is_file() else "other"
 
 
 def _flat(settings: dict, prefix: str = "") -> list[tuple[str, object]]:

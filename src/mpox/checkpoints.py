@@ -9,13 +9,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from mpox.params import Section
 
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes")
+
 
 def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Path:
-    """`.checkpoints/<stage>-<key>/`; the key is the SHA-256 of settings, inputs' bytes and code.
+    """`.checkpoints/<stage>-<key>/`; the key is of settings, inputs' bytes, code and libraries.
 
     Another rank, prompt, photo, base model or version of the code has another key, and so never
     picks up this one's work.
@@ -28,8 +31,11 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
         for file in files:
             digest.update(file.relative_to(path.parent).as_posix().encode())
             digest.update(_sha256(file))
-    for name in sorted(name for name in sys.modules if name.startswith("mpox.")):
+    code = {name for name in sys.modules if name.startswith("mpox.")} - {"mpox.params"}
+    for name in sorted(code):
         digest.update(_sha256(Path(str(sys.modules[name].__file__))))
+    for library in LIBRARIES:
+        digest.update(version(library).encode())
     root = Path(os.environ.get("DVC_ROOT", "."))
     work = root / ".checkpoints" / f"{stage}-{digest.hexdigest()[:24]}"
     work.mkdir(parents=True, exist_ok=True)

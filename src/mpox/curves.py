@@ -6,6 +6,8 @@ these files.
 
 import csv
 import os
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,30 +19,38 @@ from mpox import images
 from mpox.errors import InputError
 from mpox.params import Train
 
+History = list[tuple[int, dict[str, float]]]  # (step, values by name) in the order logged
+
 
 class Curves:
-    """A context manager that logs numbers by step into `folder`, going on there if it exists."""
+    """A context manager that logs numbers by step into `folder`, made anew from `history`."""
 
-    def __init__(self, folder: Path, settings: Train, main_process: bool):
+    def __init__(self, folder: Path, settings: Train, history: History, main_process: bool):
         self.folder, self.settings, self.main_process = folder, settings, main_process
+        self.history: History = []
+        self.logged = history
 
     def __enter__(self) -> Self:
         self.live: Live | None = None
         self.wandb: Any = None
         if self.main_process:
+            shutil.rmtree(self.folder, ignore_errors=True)
             # dvclive would otherwise rewrite the root dvc.yaml in mid-run.
-            self.live = Live(str(self.folder), dvcyaml=None, save_dvc_exp=False, resume=True)
-            if os.environ.get("WANDB_PROJECT"):
-                self.wandb = _weights_and_biases(self.folder, self.settings)
+            self.live = Live(str(self.folder), dvcyaml=None, save_dvc_exp=False)
+        for step, values in self.logged:
+            self.log(step, values)
+        if self.main_process and os.environ.get("WANDB_PROJECT"):
+            self.wandb = _weights_and_biases(self.folder.parents[1], self.settings)
         return self
 
     def __exit__(self, *failure: object) -> None:
         if self.live:
             self.live.end()
         if self.wandb:
-            self.wandb.finish()
+            self.wandb.finish(exit_code=int(failure[0] is not None))
 
     def log(self, step: int, values: dict[str, float]) -> None:
+        self.history.append((step, values))
         if self.live:
             self.live.step = step
             for name, value in values.items():
@@ -77,15 +87,18 @@ class Curves:
         figure.savefig(file, dpi=100, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
 
 
-def _weights_and_biases(folder: Path, settings: Train) -> Any:
+def _weights_and_biases(work: Path, settings: Train) -> Any:
     try:
         import wandb
     except ImportError:
         raise InputError("WANDB_PROJECT is set but wandb is not installed") from None
-    # The checkpoint's key names the run, so that a resumed run goes on in the same one.
+    # A resumed run goes on in the same one; its offline files must outlive the checkpoint's folder.
+    identity = work / "wandb-id"
+    if not identity.exists():
+        identity.write_text(secrets.token_hex(4))
     return wandb.init(
         config=settings.model_dump(),
-        id=folder.parents[1].name,
+        id=identity.read_text(),
         resume="allow",
-        dir=folder.parents[1],
+        dir=os.environ.get("WANDB_DIR", os.environ.get("DVC_ROOT", ".")),
     )

@@ -45,7 +45,8 @@ class Split(Section):
     @model_validator(mode="after")
     def sums_to_one(self) -> Self:
         if not math.isclose(self.train + self.val + self.test, 1, abs_tol=1e-6):
-            raise ValueError("train, val and test must add up to 1")
+            shares = f"train ({self.train}), val ({self.val}) and test ({self.test})"
+            raise ValueError(f"{shares} must add up to 1")
         return self
 
 
@@ -98,7 +99,9 @@ class SigmaRange(Chance):
     @model_validator(mode="after")
     def ordered(self) -> Self:
         if self.sigma_min > self.sigma_max:
-            raise ValueError("sigma_min must not exceed sigma_max")
+            raise ValueError(
+                f"sigma_min ({self.sigma_min}) must not exceed sigma_max ({self.sigma_max})"
+            )
         return self
 
 
@@ -128,9 +131,15 @@ class Augment(Section):
 
 class Sampler(Section):
     guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
-    steps: Count
+    steps: Annotated[int, Field(ge=1, le=1000)]
     scheduler: Literal["pndm", "dpm++", "unipc", "ddim"]
     batch_size: Count  # changes the last bits of a picture, so it is a parameter
+
+
+class Drawing(Sampler):
+    prompt: Text
+    negative_prompt: str
+    num_images: Count
 
 
 class PriorPreservation(Section):
@@ -173,10 +182,7 @@ class Train(Section):
         return self
 
 
-class Generate(Sampler):
-    prompt: Text
-    negative_prompt: str
-    num_images: Count
+class Generate(Drawing):
     precision: Precision
 
 
@@ -267,7 +273,7 @@ def read(path: Path, schema: type[T], changes: Mapping[str, str] | None = None) 
 
 
 def _explain(path: Path, problem) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
     if problem["type"] == "missing":
         return f"{path}: {key}: missing"
     if problem["type"] == "extra_forbidden":

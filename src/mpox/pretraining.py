@@ -74,7 +74,9 @@ def _draw(kinds: tuple[str, ...], settings: TinySD, work: Path) -> tuple[Tensor,
                 images.square(phantom.draw(kind, i, 0, settings.seed).picture, size)
                 for i in tqdm(range(settings.pictures), desc=f"draw {kind}")
             )
-            np.save(file, np.stack(list(drawn)))
+            partial = work / f"{kind}.partial.npy"
+            np.save(partial, np.stack(list(drawn)))
+            partial.replace(file)
     pictures = np.concatenate([np.load(work / f"{kind}.npy") for kind in kinds])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2), [
         kind for kind in kinds for _ in range(settings.pictures)

@@ -7,23 +7,25 @@ before enters, so a resumed run, or one on more processes, sees what an uninterr
 import functools
 import logging
 import math
-import shutil
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from diffusers import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
 from torch import Tensor
 from tqdm import tqdm
 
 from mpox import base, card, images, latents, lora, loss, sampling, seeds
-from mpox.curves import Curves
+from mpox.curves import Curves, History
 from mpox.errors import InputError
-from mpox.params import Generate, Train
+from mpox.params import Drawing, Train
 
 logger = logging.getLogger(__name__)
 
@@ -66,56 +68,63 @@ def train(
     concepts = [(1.0, concept(files, settings.instance_prompt, "training pictures"))]
     prior = settings.prior_preservation
     if prior.weight:
-        drawing = _preview(settings, prior.class_prompt, prior.num_class_images)
+        drawing = _drawing(settings, prior.class_prompt, prior.num_class_images)
         sampling.draw_all(pipeline, work / "class", drawing, resolution, seed, "class")
         drawn = images.find(work / "class")[0]
         concepts.append((prior.weight, concept(drawn, prior.class_prompt, "class pictures")))
 
     learner = Learner(pipeline.unet, settings, accelerator, seed)
-    best, done = learner.resume(work), learner.step
-    result, started = work / "result", time.perf_counter()
-    drawing = _preview(settings, settings.validation_prompt, settings.validation_images)
-    with Curves(result / "curves", settings, accelerator.is_main_process) as curves:
-        if best is None:
-            best = learner.measure(held)
+    point = learner.resume(work)
+    main, started, done = accelerator.is_main_process, time.perf_counter(), learner.step
+    result = work / "result"
+    drawing = _drawing(settings, settings.validation_prompt, settings.validation_images)
+    with Curves(result / "curves", settings, point.history if point else [], main) as curves:
+        if point:
+            best, now = point.best, point.now
+        else:
+            best = now = learner.measure(held)
             curves.log(0, {"val_loss": best.val_loss})
-        now = best
-        total = torch.zeros((), device=accelerator.device)
         for step, value in learner.steps(concepts):
-            total += value
+            learner.total += value
             last = step == settings.max_steps
             if step % LOG_STEPS == 0 or last:
-                mean = accelerator.reduce(total, "mean").item() / ((step - 1) % LOG_STEPS + 1)
-                total.zero_()
-                if not math.isfinite(mean):
-                    raise InputError(
-                        f"train: the loss is not finite at step {step}; lower train.learning_rate "
-                        f"(now {settings.learning_rate}). The last good checkpoint is in {work}"
-                    )
+                mean = accelerator.reduce(learner.total, "mean").item()
+                mean /= (step - 1) % LOG_STEPS + 1
+                learner.total.zero_()
+                _check_finite(mean, step, settings)
                 curves.log(step, {"loss": mean, "learning_rate": learner.learning_rate})
-            if step % settings.checkpointing_steps == 0:
+            measured = step % settings.val_loss_steps == 0 or last
+            if measured:
+                now = learner.measure(held)
+                _check_finite(now.val_loss, step, settings)
+                best = min(best, now, key=lambda adapter: adapter.val_loss)
+                curves.log(step, {"val_loss": now.val_loss})
+            if step % settings.checkpointing_steps == 0 and main:
                 lora.save(learner.unet, result / "lora" / f"checkpoint-{step}")
             if step % settings.validation_steps == 0 or last:
                 folder = result / "lora" / "validation" / f"step-{step:06d}"
                 sampling.draw_all(pipeline, folder, drawing, resolution, seed, "validation")
                 curves.show(step, folder)
-            if step % settings.val_loss_steps == 0 or last:
-                now = learner.measure(held)
-                best = min(best, now, key=lambda adapter: adapter.val_loss)
-                curves.log(step, {"val_loss": now.val_loss})
-                learner.save(work, best)
+            if measured:
+                learner.save(work, best, now, curves.history)
         chosen = best if settings.select == "best" else now
-        curves.log(
-            settings.max_steps,
-            {"selected/step": chosen.step, "selected/val_loss": chosen.val_loss},
-        )
+        if chosen.step == 0:
+            logger.warning("no step lowered the held-out loss: the LoRA kept is the untrained one")
+        summary = {"selected/step": chosen.step, "selected/val_loss": chosen.val_loss}
+        curves.log(settings.max_steps, summary)
         curves.draw(result / "lora" / "curves.png")
+    if main:
+        lora.restore(learner.unet, chosen.weights)
+        lora.save(learner.unet, result / "lora")
+        counts = {
+            "originals": sum(file.stem.endswith("-0") for file in files),
+            "pictures": len(files),
+            "held_out": len(held_files),
+        }
+        card.write(result / "lora", model, settings, chosen.step, counts, resolution, seed)
     speed = (settings.max_steps - done) * settings.batch_size / (time.perf_counter() - started)
     logger.info("trained %d steps, %.1f samples/s", settings.max_steps - done, speed)
-    lora.restore(learner.unet, chosen.weights)
-    lora.save(learner.unet, result / "lora")
-    originals = sum(file.stem.endswith("-0") for file in files)
-    card.write(result / "lora", model, settings, chosen.step, originals, len(files), resolution)
+    accelerator.wait_for_everyone()
     return result
 
 
@@ -126,6 +135,12 @@ class Adapter:
     weights: dict[str, Tensor]
     step: int
     val_loss: float
+
+
+class ResumePoint(NamedTuple):
+    best: Adapter  # so far
+    now: Adapter  # as it was
+    history: History
 
 
 @dataclass
@@ -153,6 +168,7 @@ class Concept:
         rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "fixed", draw))
         strata = torch.arange(VAL_TIMESTEPS) + torch.rand((number, 1), generator=rng)
         t = (strata * len(self.alphas) / VAL_TIMESTEPS).long().flatten()
+        t = t.clamp(max=len(self.alphas) - 1)  # 7 + 0.99999999 is 8 in float32
         chosen = torch.arange(number).repeat_interleave(VAL_TIMESTEPS)
         return [
             self._noised(c, k, rng)
@@ -199,6 +215,7 @@ class Learner:
         )
         self.model, self.optimizer = accelerator.prepare(unet, optimizer)
         self.learning_rate = self.schedule.get_last_lr()[0]
+        self.total = torch.zeros((), device=accelerator.device)  # loss since the last logged step
 
     def steps(self, concepts: list[tuple[float, Concept]]):
         """Trains to the end; yields after each step its number, from 1, and its loss, a tensor."""
@@ -246,60 +263,63 @@ class Learner:
         self.unet.train()
         return Adapter(lora.state(self.unet), self.step, torch.cat(errors).mean().item())
 
-    def save(self, work: Path, best: Adapter) -> None:
-        """Writes the resume point, whole or not at all, with the curves as they are."""
+    def save(self, work: Path, best: Adapter, now: Adapter, history: History) -> None:
+        """Writes the resume point, whole or not at all."""
         if not self.accelerator.is_main_process:
             return
         state = {
-            "step": self.step,
-            "weights": lora.state(self.unet),
+            "total": self.total.cpu(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "best": vars(best),
+            "now": vars(now),
+            "history": history,
         }
-        partial, final = work / "checkpoint.partial", work / "checkpoint"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(work / "result" / "curves", partial / "curves")
-        torch.save(state, partial / CHECKPOINT)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        partial = work / f"{CHECKPOINT}.partial"
+        with partial.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(work / CHECKPOINT)
 
-    def resume(self, work: Path) -> Adapter | None:
-        """Goes back to the resume point in `work`, if any; returns the best adapter so far."""
-        if not (work / "checkpoint").exists():
+    def resume(self, work: Path) -> ResumePoint | None:
+        """Goes back to the resume point in `work`, if there is one."""
+        if not (work / CHECKPOINT).exists():
             return None
-        state = torch.load(work / "checkpoint" / CHECKPOINT, weights_only=True, map_location="cpu")
-        self.step = state["step"]
-        lora.restore(self.unet, state["weights"])
+        state = torch.load(work / CHECKPOINT, weights_only=True, map_location="cpu")
+        best, now = Adapter(**state["best"]), Adapter(**state["now"])
+        self.step = now.step
+        self.total.copy_(state["total"])
+        lora.restore(self.unet, now.weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        curves = work / "result" / "curves"
-        shutil.rmtree(curves, ignore_errors=True)
-        shutil.copytree(work / "checkpoint" / "curves", curves)
         logger.info("resuming after step %d", self.step)
-        return Adapter(**state["best"])
+        return ResumePoint(best, now, state["history"])
 
 
-def _preview(settings: Train, prompt: str, number: int) -> Generate:
+def _check_finite(value: float, step: int, settings: Train) -> None:
+    if not math.isfinite(value):
+        raise InputError(
+            f"train: the loss is not finite at step {step}; "
+            f"lower train.learning_rate (now {settings.learning_rate})"
+        )
+
+
+def _drawing(settings: Train, prompt: str, number: int) -> Drawing:
     sampler = settings.preview.model_dump()
-    return Generate(
-        prompt=prompt,
-        negative_prompt="",
-        num_images=number,
-        precision=settings.precision,
-        **sampler,
-    )
+    return Drawing(prompt=prompt, negative_prompt="", num_images=number, **sampler)
 
 
 def _accelerator(settings: Train) -> Accelerator:
     mixed = "no" if settings.precision == "fp32" else settings.precision
-    try:
-        accelerator = Accelerator(mixed_precision=mixed)
-    except ValueError as error:
-        raise InputError(f"train.precision: got {mixed}: {error}") from None
+    # Given so, no configuration of accelerate's divides the loss behind our back.
+    whole = GradientAccumulationPlugin(num_steps=1)
+    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=whole)
+    if mixed == "fp16" and accelerator.device.type == "cpu":
+        raise InputError("train.precision: got fp16, which needs a GPU; expected fp32 or bf16")
     if settings.batch_size % accelerator.num_processes:
         raise InputError(
             f"train.batch_size: got {settings.batch_size}, expected a multiple of the "

@@ -1,0 +1,125 @@
+"""A good folder is loaded as diffusers loads it; of a bad one the message names what is wrong."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import RESOLUTION
+from diffusers import StableDiffusionPipeline
+
+from mpox import base
+from mpox.errors import InputError
+
+WEIGHTS = {
+    "unet": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+}
+NETWORKS = list(WEIGHTS)
+
+
+@pytest.fixture
+def broken(tiny_sd, tmp_path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(tiny_sd, tmp_path / "base")
+
+
+def test_a_good_folder_is_loaded_as_diffusers_loads_it(tiny_sd):
+    ours = base.load(tiny_sd, RESOLUTION)
+    plain = StableDiffusionPipeline.from_pretrained(
+        tiny_sd, safety_checker=None, feature_extractor=None
+    )
+    for part in NETWORKS:
+        mine, theirs = getattr(ours, part).state_dict(), getattr(plain, part).state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+        assert {p.dtype for p in getattr(ours, part).parameters()} == {torch.float32}
+    assert ours.safety_checker is None
+
+
+def test_half_precision_files_are_loaded_in_fp32(broken):
+    StableDiffusionPipeline.from_pretrained(broken).to(torch.float16).save_pretrained(broken)
+    pipeline = base.load(broken, RESOLUTION)
+    for part in NETWORKS:
+        assert {p.dtype for p in getattr(pipeline, part).parameters()} == {torch.float32}
+
+
+def test_words_are_encoded_as_diffusers_encodes_them(tiny_sd):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    for prompt in ("a lesion", ""):
+        states = base.encode_text(pipeline, prompt)
+        expected, _ = pipeline.encode_prompt(prompt, "cpu", 1, False)
+        assert states.shape == (1, 77, 32)
+        assert torch.equal(states, expected) and not states.requires_grad
+
+
+def test_a_prompt_that_would_be_cut_is_refused(tiny_sd):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    with pytest.raises(InputError, match=r"prompt: got \d+ tokens, expected at most 77: 'word"):
+        base.encode_text(pipeline, "word " * 100)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_a_folder_without_a_model_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match=r"model\.path: .*model_index\.json"):
+        base.load(tmp_path / folder, RESOLUTION)
+
+
+@pytest.mark.parametrize("part", [*NETWORKS, "tokenizer", "scheduler"])
+def test_a_missing_part_is_refused(part, broken):
+    shutil.rmtree(broken / part)
+    with pytest.raises(InputError, match=r"model\.path: .*(cannot be loaded|holds no tokenizer)"):
+        base.load(broken, RESOLUTION)
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_a_download_cut_short_is_refused(part, broken):
+    file = broken / part / WEIGHTS[part]
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(InputError, match=r"model\.path: .*cannot be loaded"):
+        base.load(broken, RESOLUTION)
+
+
+class Bomb:
+    """Unpickled, it leaves a mark; a real one would do worse."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_a_pickle_is_refused_and_never_opened(part, broken, tmp_path):
+    mark = tmp_path / "executed"
+    file = broken / part / WEIGHTS[part]
+    file.unlink()
+    file.with_name(WEIGHTS[part].replace(".safetensors", ".bin")).write_bytes(
+        pickle.dumps(Bomb(mark))
+    )
+    if part == "text_encoder":  # transformers' own name for it
+        (broken / part / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(InputError, match=r"model\.path: .*cannot be loaded"):
+        base.load(broken, RESOLUTION)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()
+
+
+def test_a_resolution_that_does_not_fit_is_refused(tiny_sd):
+    with pytest.raises(InputError, match=r"resolution: got 18, expected a multiple of 4"):
+        base.load(tiny_sd, 18)
+
+
+def test_another_kind_of_model_is_refused(broken):
+    config = broken / "scheduler" / "scheduler_config.json"
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"prediction_type": "v_prediction"})
+    )
+    with pytest.raises(InputError, match="v_prediction; expected epsilon"):
+        base.load(broken, RESOLUTION)

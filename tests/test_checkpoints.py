@@ -1,0 +1,86 @@
+"""One folder for the same inputs wherever they lie, another for any other inputs."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpox import checkpoints, loss
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    for name in ("model/unet/weights", "model/index", "pictures/a.png", "pictures/b.png", "lora"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def key(small, root: Path, **changes) -> str:
+    settings = {"train": small.train, "resolution": 64, "seed": 1} | changes
+    stage = str(settings.pop("stage", "train_lora"))
+    return checkpoints.folder(
+        stage, settings, [root / "model", root / "pictures", root / "lora"]
+    ).name
+
+
+def test_the_same_inputs_find_it_again_elsewhere_too(small, inputs, tmp_path_factory):
+    first = key(small, inputs)
+    folder = inputs / ".checkpoints" / first
+    assert first.startswith("train_lora-") and folder.is_dir()
+    (folder / "state").touch()
+    assert key(small, inputs) == first and (folder / "state").exists()
+    copy = shutil.copytree(inputs, tmp_path_factory.mktemp("temp") / "workspace")
+    assert key(small, copy) == first
+    assert key(small, Path()) == first  # named relative to here
+
+
+def test_any_other_setting_has_another(small, inputs):
+    """Each setting of the section in turn, those in its sub-sections too."""
+    keys = {key(small, inputs)}
+    number = 1
+    for name, value in small.train.model_dump().items():
+        inner = value if isinstance(value, dict) else {None: value}
+        for sub, old in inner.items():
+            changed = not old if isinstance(old, bool) else f"{old}x" if old == str(old) else 77
+            new = getattr(small.train, name).model_copy(update={sub: changed}) if sub else changed
+            keys.add(key(small, inputs, train=small.train.model_copy(update={name: new})))
+            number += 1
+    others = ({"seed": 2}, {"resolution": 128}, {"stage": "generate"}, {"generate": small.generate})
+    keys |= {key(small, inputs, **other) for other in others}
+    assert number > 20 and len(keys) == number + len(others)
+
+
+def test_any_other_byte_name_or_place_of_an_input_has_another(small, inputs):
+    keys = [key(small, inputs)]
+    for file in ("model/unet/weights", "model/index", "pictures/b.png", "lora"):
+        content = (inputs / file).read_bytes()
+        (inputs / file).write_bytes(content[:-1] + b"!")
+        keys.append(key(small, inputs))
+        (inputs / file).write_bytes(content)
+    assert key(small, inputs) == keys[0]
+    (inputs / "pictures/b.png").rename(inputs / "pictures/c.png")
+    keys.append(key(small, inputs))
+    (inputs / "pictures/a.png").rename(inputs / "pictures/b.png")
+    keys.append(key(small, inputs))
+    (inputs / "pictures/new.png").touch()
+    keys.append(key(small, inputs))
+    assert len(set(keys)) == len(keys)
+
+
+def test_other_code_has_another(small, inputs, monkeypatch):
+    before = key(small, inputs)
+    edited = inputs / "loss.py"
+    edited.write_text(Path(str(loss.__file__)).read_text() + "\n")
+    monkeypatch.setattr(sys.modules["mpox.loss"], "__file__", str(edited))
+    assert key(small, inputs) != before
+
+
+def test_it_lies_in_the_main_repository_where_dvc_names_one(small, inputs, tmp_path, monkeypatch):
+    here = key(small, inputs)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "main"))
+    assert key(small, inputs) == here
+    assert (tmp_path / "main" / ".checkpoints" / here).is_dir()
