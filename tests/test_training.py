@@ -542,7 +542,7 @@ def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_
     with pytest.raises(InputError, match=r"not finite.*lower train\.learning_rate \(now 0\.01\)"):
         run(tmp_path)
     state = torch.load(newest(tmp_path))
-    assert all(value.isfinite().all() for value in state["now"]["now"]["weights"].values())
+    assert all(value.isfinite().all() for value in state["now"]["weights"].values())
 
 
 def test_too_high_a_learning_rate_is_named(run, tmp_path):
