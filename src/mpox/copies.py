@@ -1,0 +1,81 @@
+"""Synthetic pictures held against the training pictures: was one of them learnt by heart?
+
+A copy may be flipped or turned, as augmentation shows them, so each training picture is compared
+in all eight ways a square can lie. How alike two pictures of different patients can be is learnt
+from the training set itself, and how often that alone raises an alarm from held-out pictures.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+WAYS = 8  # a square can lie: four turns, and those of its mirror image
+PERCENTILE = 99.0  # of the training pictures count as unlike each other
+BLOCK = 512  # rows of cosines in memory at once
+
+
+class Nearest(NamedTuple):
+    """The most similar training picture of each of n pictures."""
+
+    cosine: np.ndarray  # n
+    picture: np.ndarray  # n, index of the training picture
+    way: np.ndarray  # n, how it lies: index into `ways`
+
+
+def ways(picture: np.ndarray) -> list[np.ndarray]:
+    """A square picture in all WAYS: as it is, turned by 90°, 180°, 270°, and those mirrored."""
+    turned = [np.rot90(picture, quarter) for quarter in range(4)]
+    return [np.ascontiguousarray(each) for each in [*turned, *(each[:, ::-1] for each in turned)]]
+
+
+def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:
+    """For features n×d of pictures, the nearest by cosine of training features t×WAYS×d."""
+    return _nearest(rows, training, np.zeros((len(rows), len(training)), bool))
+
+
+def threshold(training: np.ndarray, groups: Sequence[str]) -> float:
+    """The cosine above which a picture counts as a copy of one of t×WAYS×d training pictures.
+
+    The 99th percentile of the cosines of the training pictures to their own nearest one of another
+    of `groups`, the patient of each: a photo collected twice must not make copies look usual.
+    """
+    patient = np.asarray(groups)
+    return float(
+        np.percentile(
+            _nearest(training[:, 0], training, patient[:, None] == patient).cosine, PERCENTILE
+        )
+    )
+
+
+def hashes(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """64-bit perceptual hashes of pictures, bool n×64 (Zauner 2010, section 3.2.1)."""
+    return np.stack([imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures])
+
+
+def hash_distance(bits: np.ndarray, training: np.ndarray) -> int:
+    """The fewest bits, of 64, in which any of n×64 hashes differs from any of t×64 others."""
+    # ±1: the inner product is the bits that agree minus those that differ
+    signs, others = (np.where(each, 1, -1).astype(np.float32) for each in (bits, training))
+    return round(min((64 - (row @ others.T).max()) / 2 for row in signs))
+
+
+def _nearest(rows: np.ndarray, training: np.ndarray, excluded: np.ndarray) -> Nearest:
+    """As `nearest`, where `excluded` (n×t) is not true."""
+    lying = _unit(training.reshape(-1, training.shape[-1]))
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosines = _unit(rows[block]) @ lying.T
+        cosines[np.repeat(excluded[block], training.shape[1], axis=1)] = -np.inf
+        best = cosines.argmax(axis=1)
+        found.append((cosines.max(axis=1), *np.divmod(best, training.shape[1])))
+    return Nearest(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (…×d) at length 1, in float64."""
+    rows = np.asarray(rows, np.float64)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
