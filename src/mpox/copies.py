@@ -5,7 +5,7 @@ in all eight ways a square can lie. How alike two pictures of different patients
 from the training set itself, and how often that alone raises an alarm from held-out pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import imagehash
@@ -50,7 +50,7 @@ def threshold(training: np.ndarray, groups: Sequence[str]) -> float:
     )
 
 
-def hashes(pictures: Sequence[np.ndarray]) -> np.ndarray:
+def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """64-bit perceptual hashes of pictures, bool n×64 (Zauner 2010, section 3.2.1)."""
     return np.stack([imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures])
 

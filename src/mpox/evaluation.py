@@ -1,58 +1,116 @@
-"""Synthetic pictures held against real ones: the numbers, and what to read them beside."""
+"""Synthetic pictures held against real ones: the numbers, and what to read them beside.
 
+docs/metrics.md explains each. `name_lo` and `name_hi` bound an interval of 95 % around `name`;
+`name_null` is what the same measure gives for held-out pictures in the place of the synthetic ones.
+"""
+
+import csv
+import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from tqdm import tqdm
 
-from mpox import features, frechet, images, kernel, ssim
+from mpox import copies, coverage, features, frechet, halves, images, kernel, sheets, ssim, vendi
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from mpox.seeds import derive
 
 logger = logging.getLogger(__name__)
 
-FEWEST = 4  # pictures: two halves with a covariance each
-FLOOR_DRAWS = 20  # random halves the noise floor is the mean of
-SHEET_ROWS, SHEET_COLUMNS = 8, 4  # columns of each kind
-SHEET_SIDE = 256  # pixels, the most a picture on the contact sheet gets
+FEWEST = 4  # pictures of each kind: two halves with a covariance each
+DRAWS = 100  # pairs of random halves
+SWAPS = 999  # of the permutation test
+NEIGHBOURS = 5  # k of precision, recall, density, coverage
+DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM
+SUSPICIOUS = 9  # pairs shown
+SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
 
-Metrics = dict[str, str | int | float]
+Metrics = dict[str, str | int | float | dict[str, str | int]]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The test, the training or the synthetic pictures."""
+
+    paths: list[Path]  # n
+    patients: list[str]  # n; where none is known, each picture's own name
+    rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `copies.ways`
 
 
 def evaluate(
-    real: Path, synthetic: Path, settings: Evaluate, resolution: int, seed: int
-) -> tuple[Metrics, np.ndarray]:
-    """Metrics of a folder of synthetic pictures against one of real ones, and a contact sheet.
+    real: Path,
+    synthetic: Path,
+    settings: Evaluate,
+    resolution: int,
+    seed: int,
+    training: Path | None = None,
+    manifest: Path | None = None,
+) -> tuple[Metrics, dict[str, np.ndarray]]:
+    """Metrics of a folder of synthetic pictures against one of real ones, and sheets by name.
 
-    Every picture is cropped and resized to resolution×resolution and passes through one codec
-    before anything is measured. See `distances` and `similarities` for the numbers; the sheet has
-    the real pictures left, the synthetic ones right. Raises InputError for missing weights, a
-    folder with fewer than four pictures, or a picture that cannot be read.
+    `training` holds what the model was trained on: without it nothing is said of copies.
+    `manifest` is the table that `prepare` writes: without it each picture counts as a patient of
+    its own. Every picture is cropped and resized to resolution×resolution and passes through one
+    codec before anything is measured.
+
+    Raises InputError for missing weights, a folder with fewer than four pictures, a picture that
+    cannot be read or is not in the manifest, and test pictures of too few patients.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = None if settings.weights is None else Path(settings.weights)
     extractor = features.load(settings.features, weights, device)
+    folders = {"real": real, "synthetic": synthetic}
+    if training is not None:
+        folders["training"] = training
 
-    real_paths = choose(real, settings.max_pictures, derive(seed, "evaluate", "real"))
-    fake_paths = choose(synthetic, settings.max_pictures, derive(seed, "evaluate", "synthetic"))
-    real_rows, fake_rows = (
-        features.extract(_pictures(paths, resolution), extractor, total=len(paths))
-        for paths in (real_paths, fake_paths)
-    )
+    sets = {}
+    for kind, folder in folders.items():
+        paths = choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
+        patients = [path.name for path in paths]
+        if manifest is not None and kind != "synthetic":
+            patients = patients_of(paths, manifest)
+        rows = _features(paths, resolution, extractor, lying=kind == "training")
+        sets[kind] = Pictures(paths, patients, rows)
+    test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
+
+    def rng(purpose: str) -> np.random.Generator:
+        return np.random.default_rng(derive(seed, "evaluate", purpose))
+
+    draws = draw_halves(test, fake, train, rng("halves"))
+    size = len(draws[0].one)
+    neighbours = min(NEIGHBOURS, size - 1)
     metrics: Metrics = {
-        "features": extractor.name,
-        "features_sha256": extractor.sha256[:8],
-        "resolution": resolution,
-        "n_real": len(real_paths),
-        "n_synthetic": len(fake_paths),
+        "identity": {
+            "features": extractor.name,
+            "features_sha256": extractor.sha256[:8],
+            "preprocessing": f"square {resolution}, JPEG 95, network {extractor.size}",
+            "split": fingerprint([test] if train is None else [test, train]),
+            "n_test": len(test.paths),
+            "n_training": 0 if train is None else len(train.paths),
+            "n_synthetic": len(fake.paths),
+            "n_fid": min(len(test.paths), len(fake.paths)),
+            "n_half": size,
+            "neighbours": neighbours,
+            "ms_ssim_scales": ssim.scales(resolution),
+        }
     }
-    metrics |= distances(real_rows, fake_rows, derive(seed, "evaluate", "draws"))
-    metrics |= similarities(real_paths, fake_paths, resolution)
-    return metrics, contact_sheet(real_paths, fake_paths, min(resolution, SHEET_SIDE))
+    metrics |= distances(test, fake, draws, neighbours, rng("distances"))
+    metrics |= diversity(test, fake, resolution, rng("diversity"))
+    sheet = contact_sheet(test.paths, fake.paths, min(resolution, SHOWN_SIDE))
+    pictures = {"contact_sheet": sheet}
+    if train is not None:
+        metrics |= memorisation(test, fake, train, draws, resolution)
+        pictures["suspicious_pairs"] = suspicious_pairs(fake, train, resolution)
+    metrics |= similarities(test.paths, fake.paths, resolution)
+    return metrics, pictures
 
 
 def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
@@ -65,32 +123,185 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
     return [paths[i] for i in np.sort(drawn)]
 
 
-def distances(real: np.ndarray, synthetic: np.ndarray, seed: int) -> Metrics:
-    """Distances between the features of real (n×d) and synthetic (m×d) pictures.
+def patients_of(paths: list[Path], manifest: Path) -> list[str]:
+    """The `group` of each picture in the manifest, which names files from its own folder on."""
+    with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as table:
+        groups = {manifest.parent / row["file"]: row["group"] for row in csv.DictReader(table)}
+    for path in paths:
+        if path not in groups:
+            raise InputError(f"{manifest}: does not list {path}")
+    return [groups[path] for path in paths]
 
-    - fid: Fréchet distance of fid_n real pictures from as many synthetic ones;
-    - fid_half, fid_floor, fid_excess: the same at half the N, real against real at half the N, and
-      the difference, which alone is the synthetic pictures' doing. The halves are random: where
-      they share patients the floor is too low and the excess too high, never the reverse;
-    - kid: kernel distance of all from all.
+
+def fingerprint(sets: Sequence[Pictures]) -> str:
+    """Of which pictures and patients the real sets are: eight hexadecimal digits."""
+    digest = hashlib.sha256()
+    for each in sets:
+        for path, patient in zip(each.paths, each.patients, strict=True):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(patient.encode(errors="surrogateescape")).digest())
+        digest.update(b"end of set")
+    return digest.hexdigest()[:8]
+
+
+class Draw(NamedTuple):
+    """Indices of h pictures each, at random: what one repetition of a measure looks at."""
+
+    one: np.ndarray  # of the test pictures …
+    other: np.ndarray  # … and as many of other patients
+    synthetic: np.ndarray
+    training: np.ndarray  # empty without training pictures
+
+
+def draw_halves(
+    test: Pictures, fake: Pictures, train: Pictures | None, rng: np.random.Generator
+) -> list[Draw]:
+    """Halves of every set, cut to the smallest: a distance compares only at equal N."""
+    tests = halves.draw(test.patients, DRAWS, rng)
+    fakes = halves.draw([path.name for path in fake.paths], DRAWS, rng)
+    trains = fakes if train is None else halves.draw(train.patients, DRAWS, rng)
+    size = min(len(pairs[0][0]) for pairs in (tests, fakes, trains))
+    if size < FEWEST // 2:
+        raise InputError(
+            f"{test.paths[0].parent}: too few patients: halves of the pictures that share none "
+            f"have {size} pictures, expected at least {FEWEST // 2}"
+        )
+    return [
+        Draw(one[:size], other[:size], drawn[:size], learnt[: 0 if train is None else size])
+        for (one, other), (drawn, _), (learnt, _) in zip(tests, fakes, trains, strict=True)
+    ]
+
+
+def distances(
+    test: Pictures,
+    fake: Pictures,
+    draws: Sequence[Draw],
+    neighbours: int,
+    rng: np.random.Generator,
+) -> Metrics:
+    """How far the synthetic pictures are from the test pictures, and how much of them they cover.
+
+    - fid: Fréchet distance of n_fid test pictures from as many synthetic ones;
+    - fid_half, fid_floor, fid_excess: the mean over the draws of the same at n_half pictures a
+      side, of one half of the test pictures from the other, and the difference of the two, which
+      alone is the synthetic pictures' doing;
+    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side;
+    - precision, recall, density, coverage, vendi_ratio: means over the draws, at n_half a side.
     """
-    rng = np.random.default_rng(seed)
-    n = min(len(real), len(synthetic))
-    some_real, some_synthetic = (rows[rng.permutation(len(rows))[:n]] for rows in (real, synthetic))
-    half, floor = frechet.with_floor(real, synthetic, FLOOR_DRAWS, rng)
+
+    def measure(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        return {
+            "fid": frechet.distance(half, rows),
+            "kid": kernel.distance(half, rows),
+            **coverage.measure(half, rows, neighbours)._asdict(),
+            "vendi_ratio": vendi.score(rows) / vendi.score(half),
+        }
+
+    found, null = [], []
+    for draw in tqdm(draws, desc="halves", unit="draw"):
+        half = test.rows[draw.one]
+        found.append(measure(half, fake.rows[draw.synthetic]))
+        null.append(measure(half, test.rows[draw.other]))
+    mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    floor = {name: float(np.mean([each[name] for each in null])) for name in null[0]}
+    noise = {
+        name: halves.spread([a[name] - b[name] for a, b in zip(found, null, strict=True)])
+        for name in mean
+    }
+    n = min(len(test.rows), len(fake.rows))
+    real, synthetic = (rng.permutation(len(each.rows))[:n] for each in (test, fake))
+    pair = test.rows[real], fake.rows[synthetic]
+    metrics: Metrics = {
+        "fid": _six_digits(frechet.distance(*pair)),
+        "fid_half": _six_digits(mean["fid"]),
+        "fid_floor": _six_digits(floor["fid"]),
+        **_interval("fid_excess", mean["fid"] - floor["fid"], noise["fid"]),
+        **_interval("kid", kernel.distance(test.rows, fake.rows), noise["kid"]),
+        "kid_null": _six_digits(floor["kid"]),
+        "kid_p": kernel.p_value(*pair, [test.patients[i] for i in real], SWAPS, rng),
+    }
+    for name in ("precision", "recall", "density", "coverage", "vendi_ratio"):
+        metrics |= _interval(name, mean[name], noise[name])
+        metrics[f"{name}_null"] = _six_digits(floor[name])
+    return metrics
+
+
+def diversity(test: Pictures, fake: Pictures, resolution: int, rng: np.random.Generator) -> Metrics:
+    """ms_ssim: mean MS-SSIM of all pairs of synthetic pictures; the more, the more alike they are.
+
+    ms_ssim_null is that of test pictures. At most DIVERSITY of each, the same number of both.
+    """
+    n = min(DIVERSITY, len(test.paths), len(fake.paths))
+    tables = []
+    for each in (fake, test):
+        paths = [each.paths[i] for i in rng.permutation(len(each.paths))[:n]]
+        pictures, table = list(_pictures(paths, resolution)), np.zeros((n, n))
+        pairs = list(combinations(range(n), 2))
+        for i, j in tqdm(pairs, desc="ms-ssim", unit="pair"):
+            table[i, j] = table[j, i] = ssim.multiscale(pictures[i], pictures[j])
+        tables.append(table)
+
+    def mean(table: np.ndarray) -> float:
+        return float(table.sum() / (len(table) * (len(table) - 1)))
+
+    differences = []
+    for _ in range(DRAWS):
+        some, others = (rng.choice(n, n // 2, replace=False) for _ in tables)
+        synthetic, real = tables[0][np.ix_(some, some)], tables[1][np.ix_(others, others)]
+        differences.append(mean(synthetic) - mean(real))
     return {
-        "fid": _six_digits(frechet.distance(some_real, some_synthetic)),
-        "fid_n": n,
-        "fid_half": _six_digits(half),
-        "fid_floor": _six_digits(floor),
-        "fid_excess": _six_digits(half - floor),
-        "fid_half_n": frechet.half_size(len(real), len(synthetic)),
-        "kid": _six_digits(kernel.distance(real, synthetic)),
+        **_interval("ms_ssim", mean(tables[0]), halves.spread(differences)),
+        "ms_ssim_null": _six_digits(mean(tables[1])),
     }
 
 
+def memorisation(
+    test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw], resolution: int
+) -> Metrics:
+    """Whether the synthetic pictures are nearer to the training pictures than they should be.
+
+    - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
+      over the draws at n_half a side: above zero they are nearer to what the model has seen;
+    - copy_rate: share of them nearer than copy_threshold, a cosine, to some training picture in
+      any of the ways it can lie, with its exact binomial interval;
+    - copy_cosine, copy_bits: the largest cosine of such a pair, and the fewest of 64 bits in which
+      the perceptual hashes of any pair differ;
+    - ssim_nearest: mean SSIM of each with its nearest training picture.
+
+    The test pictures are no copies, so copy_rate_null is the rate of false alarms.
+    """
+    gaps = [
+        frechet.distance(test.rows[draw.one], fake.rows[draw.synthetic])
+        - frechet.distance(train.rows[draw.training, 0], fake.rows[draw.synthetic])
+        for draw in draws
+    ]
+    limit = copies.threshold(train.rows, train.patients)
+    lying = (
+        each for picture in _pictures(train.paths, resolution) for each in copies.ways(picture)
+    )
+    bits = copies.hashes(lying)
+    metrics: Metrics = {
+        **_interval("fid_gap", float(np.mean(gaps)), halves.spread(gaps)),
+        "copy_threshold": _six_digits(limit),
+    }
+    for suffix, each in (("", fake), ("_null", test)):
+        near = copies.nearest(each.rows, train.rows)
+        scores = [ssim.similarity(*pair) for pair in _nearest_pairs(each, train, near, resolution)]
+        alarms, n = int(np.sum(near.cosine > limit)), len(each.paths)
+        metrics[f"copy_rate{suffix}"] = _six_digits(alarms / n)
+        if each is fake:
+            bounds = binomtest(alarms, n).proportion_ci(method="exact")
+            metrics["copy_rate_lo"] = _six_digits(bounds.low)
+            metrics["copy_rate_hi"] = _six_digits(bounds.high)
+        own_bits = copies.hashes(_pictures(each.paths, resolution))
+        metrics[f"copy_cosine{suffix}"] = _six_digits(near.cosine.max())
+        metrics[f"copy_bits{suffix}"] = copies.hash_distance(own_bits, bits)
+        metrics[f"ssim_nearest{suffix}"] = _six_digits(float(np.mean(scores)))
+    return metrics
+
+
 def similarities(real: list[Path], synthetic: list[Path], resolution: int) -> Metrics:
-    """Mean SSIM over ssim_n pairs, as the earlier study paired them, and why it says little.
+    """Mean SSIM over n_fid pairs, as the earlier study paired them, and why it says little.
 
     - ssim: the i-th real with the i-th synthetic picture by name, which have nothing in common;
     - ssim_constant: each real picture with one plain picture of the real set's mean colour;
@@ -109,30 +320,72 @@ def similarities(real: list[Path], synthetic: list[Path], resolution: int) -> Me
         "ssim": _six_digits(paired),
         "ssim_constant": _six_digits(constant),
         "ssim_real": _six_digits(among_real),
-        "ssim_n": n,
     }
 
 
 def contact_sheet(real: list[Path], synthetic: list[Path], side: int) -> np.ndarray:
-    """Up to 8×4 real pictures left of as many synthetic ones, spread evenly over the names."""
-    rows = min(SHEET_ROWS, len(real) // SHEET_COLUMNS, len(synthetic) // SHEET_COLUMNS)
-    halves = []
-    for paths in (real, synthetic):
-        spread = np.linspace(0, len(paths) - 1, rows * SHEET_COLUMNS).astype(int)
-        shown = list(_pictures([paths[i] for i in spread], side))
-        halves.append(
-            images.sheet(
-                [shown[i : i + SHEET_COLUMNS] for i in range(0, len(shown), SHEET_COLUMNS)]
-            )
+    """Real pictures on the left, synthetic ones on the right, spread evenly over the names."""
+    rows = min(sheets.ROWS, len(real) // sheets.COLUMNS, len(synthetic) // sheets.COLUMNS)
+    shown = (
+        list(_pictures([paths[i] for i in sheets.spread(len(paths), rows)], side))
+        for paths in (real, synthetic)
+    )
+    return sheets.contact(*shown)
+
+
+def suspicious_pairs(fake: Pictures, train: Pictures, resolution: int) -> np.ndarray:
+    """The synthetic pictures most like a training picture, each beside it, the worst first."""
+    near = copies.nearest(fake.rows, train.rows)
+    worst = np.argsort(-near.cosine, kind="stable")[:SUSPICIOUS]
+    some = Pictures(
+        [fake.paths[i] for i in worst], [fake.patients[i] for i in worst], fake.rows[worst]
+    )
+    near = copies.Nearest(*(each[worst] for each in near))
+    shown = []
+    for i, (own, other) in enumerate(_nearest_pairs(some, train, near, resolution)):
+        words = (
+            (some.paths[i].name, f"cosine {near.cosine[i]:.4f}"),
+            (train.paths[near.picture[i]].name, f"SSIM {ssim.similarity(own, other):.3f}"),
         )
-    between = np.full_like(halves[0][:, : side // 4], 255)
-    return np.hstack([halves[0], between, halves[1]])
+        shown.append(sheets.Pair(own, other, words))
+    return sheets.pairs(shown)
+
+
+def _nearest_pairs(
+    some: Pictures, train: Pictures, near: copies.Nearest, resolution: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each picture and its nearest training picture, lying as it does there."""
+    learnt = _pictures([train.paths[i] for i in near.picture], resolution)
+    own = _pictures(some.paths, resolution)
+    for picture, other, way in zip(own, learnt, near.way, strict=True):
+        yield picture, copies.ways(other)[way]
+
+
+def _features(
+    paths: list[Path], resolution: int, extractor: features.Extractor, lying: bool
+) -> np.ndarray:
+    """Features n×d of the pictures, or n×8×d where those of all `copies.ways` are asked for."""
+    pictures = _pictures(paths, resolution)
+    if not lying:
+        return features.extract(pictures, extractor, total=len(paths))
+    every_way = (each for picture in pictures for each in copies.ways(picture))
+    rows = features.extract(every_way, extractor, total=copies.WAYS * len(paths))
+    return rows.reshape(len(paths), copies.WAYS, -1)
 
 
 def _pictures(paths: list[Path], side: int) -> Iterator[np.ndarray]:
     """The pictures, side×side, through the one geometry and codec all are measured in."""
     for path in paths:
         yield images.recode(images.square(images.read(path), side))
+
+
+def _interval(name: str, value: float, noise: float) -> Metrics:
+    """A number and its interval of 95 %, value ± noise."""
+    return {
+        name: _six_digits(value),
+        f"{name}_lo": _six_digits(value - noise),
+        f"{name}_hi": _six_digits(value + noise),
+    }
 
 
 def _six_digits(value: float) -> float:
