@@ -44,5 +44,20 @@ def test_spread_is_that_of_the_whole_sets_mean(members):
     for _ in range(40):
         values = np.repeat(rng.normal(size=120 // members), members) + rng.normal(0, 0.5, 120)
         pairs = halves.draw(groups, 100, rng)
-        found.append(halves.spread([values[one].mean() for one, _ in pairs]))
+        found.append(halves.spread(np.array([values[one].mean() for one, _ in pairs])))
     assert np.mean(found) == pytest.approx(expected, rel=0.1)
+
+
+def test_noise_is_that_of_one_set_alone():
+    """x − y, each a mean of 80: noise sees y's part only, whatever the spread of x."""
+    rng, found = np.random.default_rng(5), []
+    names = [str(i) for i in range(80)]
+    for _ in range(40):
+        x, y = rng.normal(0, 9, 80), rng.normal(0, 2, 80)
+        draws = zip(halves.draw(names, 100, rng), halves.draw(names, 100, rng), strict=True)
+        values = np.array([
+            (x[a].mean() - y[one].mean(), x[a].mean() - y[other].mean())
+            for (a, _), (one, other) in draws
+        ])  # fmt: skip
+        found.append(halves.noise(values[:, 0], values[:, 1]))
+    assert np.mean(found) == pytest.approx(halves.Z * 2 / np.sqrt(80), rel=0.1)

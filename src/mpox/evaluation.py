@@ -1,7 +1,10 @@
 """Synthetic pictures held against real ones: the numbers, and what to read them beside.
 
-docs/metrics.md explains each. `name_lo` and `name_hi` bound an interval of 95 % around `name`;
-`name_null` is what the same measure gives for held-out pictures in the place of the synthetic ones.
+docs/metrics.md explains each. Beside `name` stand, where they make sense,
+- `name_null`: what the same measure gives for held-out pictures in the place of synthetic ones;
+- `name_lo`, `name_hi`: an interval of 95 %, over other test patients and other synthetic pictures;
+- `name_noise`: half the width of one over other synthetic pictures alone, with the same test
+  pictures: what a change of the model must exceed.
 """
 
 import csv
@@ -29,7 +32,8 @@ FEWEST = 4  # pictures of each kind: two halves with a covariance each
 DRAWS = 100  # pairs of random halves
 SWAPS = 999  # of the permutation test
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
-DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM
+DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM …
+DIVERSITY_SIDE = 128  # … pixels, at most: as in Odena et al. 2017
 SUSPICIOUS = 9  # pairs shown
 SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
 
@@ -99,11 +103,11 @@ def evaluate(
             "n_fid": min(len(test.paths), len(fake.paths)),
             "n_half": size,
             "neighbours": neighbours,
-            "ms_ssim_scales": ssim.scales(resolution),
+            "ms_ssim_scales": ssim.scales(min(resolution, DIVERSITY_SIDE)),
         }
     }
     metrics |= distances(test, fake, draws, neighbours, rng("distances"))
-    metrics |= diversity(test, fake, resolution, rng("diversity"))
+    metrics |= diversity(test, fake, min(resolution, DIVERSITY_SIDE), rng("diversity"))
     sheet = contact_sheet(test.paths, fake.paths, min(resolution, SHOWN_SIDE))
     pictures = {"contact_sheet": sheet}
     if train is not None:
@@ -150,6 +154,7 @@ class Draw(NamedTuple):
     one: np.ndarray  # of the test pictures …
     other: np.ndarray  # … and as many of other patients
     synthetic: np.ndarray
+    redrawn: np.ndarray  # other synthetic ones
     training: np.ndarray  # empty without training pictures
 
 
@@ -160,15 +165,20 @@ def draw_halves(
     tests = halves.draw(test.patients, DRAWS, rng)
     fakes = halves.draw([path.name for path in fake.paths], DRAWS, rng)
     trains = fakes if train is None else halves.draw(train.patients, DRAWS, rng)
-    size = min(len(pairs[0][0]) for pairs in (tests, fakes, trains))
-    if size < FEWEST // 2:
+    sizes = {
+        sets.paths[0].parent: len(pairs[0][0])
+        for sets, pairs in ((test, tests), (fake, fakes), (train or fake, trains))
+    }
+    folder = min(sizes, key=lambda folder: sizes[folder])
+    if (size := sizes[folder]) < FEWEST // 2:
         raise InputError(
-            f"{test.paths[0].parent}: too few patients: halves of the pictures that share none "
-            f"have {size} pictures, expected at least {FEWEST // 2}"
+            f"{folder}: too few patients: halves that share none have {size} pictures, "
+            f"expected at least {FEWEST // 2}"
         )
+    learnt = 0 if train is None else size
     return [
-        Draw(one[:size], other[:size], drawn[:size], learnt[: 0 if train is None else size])
-        for (one, other), (drawn, _), (learnt, _) in zip(tests, fakes, trains, strict=True)
+        Draw(one[:size], other[:size], drawn[:size], redrawn[:size], some[:learnt])
+        for (one, other), (drawn, redrawn), (some, _) in zip(tests, fakes, trains, strict=True)
     ]
 
 
@@ -197,17 +207,20 @@ def distances(
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    found, null = [], []
+    found, again, null = [], [], []
     for draw in tqdm(draws, desc="halves", unit="draw"):
         half = test.rows[draw.one]
         found.append(measure(half, fake.rows[draw.synthetic]))
+        again.append(measure(half, fake.rows[draw.redrawn]))
         null.append(measure(half, test.rows[draw.other]))
-    mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
-    floor = {name: float(np.mean([each[name] for each in null])) for name in null[0]}
-    noise = {
-        name: halves.spread([a[name] - b[name] for a, b in zip(found, null, strict=True)])
-        for name in mean
-    }
+    values, redrawn, nulls = (
+        {name: np.array([each[name] for each in rows]) for name in found[0]}
+        for rows in (found, again, null)
+    )
+    width = {name: halves.spread(values[name] - nulls[name]) for name in values}
+    noise = {name: halves.noise(values[name], redrawn[name]) for name in values}
+    mean = {name: float(np.mean([values[name], redrawn[name]])) for name in values}
+    floor = {name: float(np.mean(nulls[name])) for name in values}
     n = min(len(test.rows), len(fake.rows))
     real, synthetic = (rng.permutation(len(each.rows))[:n] for each in (test, fake))
     pair = test.rows[real], fake.rows[synthetic]
@@ -215,18 +228,22 @@ def distances(
         "fid": _six_digits(frechet.distance(*pair)),
         "fid_half": _six_digits(mean["fid"]),
         "fid_floor": _six_digits(floor["fid"]),
-        **_interval("fid_excess", mean["fid"] - floor["fid"], noise["fid"]),
-        **_interval("kid", kernel.distance(test.rows, fake.rows), noise["kid"]),
+        **_interval("fid_excess", mean["fid"] - floor["fid"], width["fid"]),
+        "fid_noise": _six_digits(noise["fid"]),
+        **_interval("kid", kernel.distance(test.rows, fake.rows), width["kid"]),
         "kid_null": _six_digits(floor["kid"]),
+        "kid_noise": _six_digits(noise["kid"]),
         "kid_p": kernel.p_value(*pair, [test.patients[i] for i in real], SWAPS, rng),
     }
     for name in ("precision", "recall", "density", "coverage", "vendi_ratio"):
-        metrics |= _interval(name, mean[name], noise[name])
+        bound = 1.0 if name in ("precision", "recall", "coverage") else np.inf
+        metrics |= _interval(name, mean[name], width[name], bound)
         metrics[f"{name}_null"] = _six_digits(floor[name])
+        metrics[f"{name}_noise"] = _six_digits(noise[name])
     return metrics
 
 
-def diversity(test: Pictures, fake: Pictures, resolution: int, rng: np.random.Generator) -> Metrics:
+def diversity(test: Pictures, fake: Pictures, side: int, rng: np.random.Generator) -> Metrics:
     """ms_ssim: mean MS-SSIM of all pairs of synthetic pictures; the more, the more alike they are.
 
     ms_ssim_null is that of test pictures. At most DIVERSITY of each, the same number of both.
@@ -235,7 +252,7 @@ def diversity(test: Pictures, fake: Pictures, resolution: int, rng: np.random.Ge
     tables = []
     for each in (fake, test):
         paths = [each.paths[i] for i in rng.permutation(len(each.paths))[:n]]
-        pictures, table = list(_pictures(paths, resolution)), np.zeros((n, n))
+        pictures, table = list(_pictures(paths, side)), np.zeros((n, n))
         pairs = list(combinations(range(n), 2))
         for i, j in tqdm(pairs, desc="ms-ssim", unit="pair"):
             table[i, j] = table[j, i] = ssim.multiscale(pictures[i], pictures[j])
@@ -244,14 +261,20 @@ def diversity(test: Pictures, fake: Pictures, resolution: int, rng: np.random.Ge
     def mean(table: np.ndarray) -> float:
         return float(table.sum() / (len(table) * (len(table) - 1)))
 
-    differences = []
-    for _ in range(DRAWS):
-        some, others = (rng.choice(n, n // 2, replace=False) for _ in tables)
-        synthetic, real = tables[0][np.ix_(some, some)], tables[1][np.ix_(others, others)]
-        differences.append(mean(synthetic) - mean(real))
+    def over_draws(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means of random halves of the pictures, and of the other halves."""
+        orders = [rng.permutation(n) for _ in range(DRAWS)]
+        one, other = (
+            np.array([mean(table[np.ix_(some, some)]) for some in sides])
+            for sides in ([o[: n // 2] for o in orders], [o[-(n // 2) :] for o in orders])
+        )
+        return one, other
+
+    synthetic, real = (over_draws(table) for table in tables)
     return {
-        **_interval("ms_ssim", mean(tables[0]), halves.spread(differences)),
+        **_interval("ms_ssim", mean(tables[0]), halves.spread(synthetic[0] - real[0])),
         "ms_ssim_null": _six_digits(mean(tables[1])),
+        "ms_ssim_noise": _six_digits(halves.noise(*synthetic)),
     }
 
 
@@ -270,18 +293,21 @@ def memorisation(
 
     The test pictures are no copies, so copy_rate_null is the rate of false alarms.
     """
-    gaps = [
-        frechet.distance(test.rows[draw.one], fake.rows[draw.synthetic])
-        - frechet.distance(train.rows[draw.training, 0], fake.rows[draw.synthetic])
-        for draw in draws
-    ]
+
+    def gap(draw: Draw, drawn: np.ndarray) -> float:
+        learnt, some = train.rows[draw.training, 0], fake.rows[drawn]
+        return frechet.distance(test.rows[draw.one], some) - frechet.distance(learnt, some)
+
+    gaps = np.array([gap(draw, draw.synthetic) for draw in draws])
+    redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
     limit = copies.threshold(train.rows, train.patients)
     lying = (
         each for picture in _pictures(train.paths, resolution) for each in copies.ways(picture)
     )
     bits = copies.hashes(lying)
     metrics: Metrics = {
-        **_interval("fid_gap", float(np.mean(gaps)), halves.spread(gaps)),
+        **_interval("fid_gap", float(np.mean([gaps, redrawn])), halves.spread(gaps)),
+        "fid_gap_noise": _six_digits(halves.noise(gaps, redrawn)),
         "copy_threshold": _six_digits(limit),
     }
     for suffix, each in (("", fake), ("_null", test)):
@@ -293,6 +319,10 @@ def memorisation(
             bounds = binomtest(alarms, n).proportion_ci(method="exact")
             metrics["copy_rate_lo"] = _six_digits(bounds.low)
             metrics["copy_rate_hi"] = _six_digits(bounds.high)
+            metrics["copy_rate_noise"] = _six_digits((bounds.high - bounds.low) / 2)
+            metrics["ssim_nearest_noise"] = _six_digits(
+                halves.spread(np.array(scores)) / np.sqrt(n)
+            )
         own_bits = copies.hashes(_pictures(each.paths, resolution))
         metrics[f"copy_cosine{suffix}"] = _six_digits(near.cosine.max())
         metrics[f"copy_bits{suffix}"] = copies.hash_distance(own_bits, bits)
@@ -318,6 +348,7 @@ def similarities(real: list[Path], synthetic: list[Path], resolution: int) -> Me
     paired, constant, among_real = np.mean(scores, axis=0)
     return {
         "ssim": _six_digits(paired),
+        "ssim_noise": _six_digits(halves.spread(np.array(scores)[:, 0]) / np.sqrt(n)),
         "ssim_constant": _six_digits(constant),
         "ssim_real": _six_digits(among_real),
     }
@@ -379,12 +410,12 @@ def _pictures(paths: list[Path], side: int) -> Iterator[np.ndarray]:
         yield images.recode(images.square(images.read(path), side))
 
 
-def _interval(name: str, value: float, noise: float) -> Metrics:
-    """A number and its interval of 95 %, value ± noise."""
+def _interval(name: str, value: float, width: float, bound: float = np.inf) -> Metrics:
+    """A number and its interval of 95 %, value ± width but no more than `bound`."""
     return {
         name: _six_digits(value),
-        f"{name}_lo": _six_digits(value - noise),
-        f"{name}_hi": _six_digits(value + noise),
+        f"{name}_lo": _six_digits(value - width),
+        f"{name}_hi": _six_digits(min(value + width, bound)),
     }
 
 

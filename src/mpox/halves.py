@@ -31,9 +31,18 @@ def draw(
     return list(zip(one, other, strict=True))
 
 
-def spread(values: Sequence[float]) -> float:
+def spread(values: np.ndarray) -> float:
     """Half the width of a 95 % interval, from a measure's values on random halves."""
     return Z * float(np.std(values, ddof=1))
+
+
+def noise(one: np.ndarray, other: np.ndarray) -> float:
+    """The same for one of two sets alone: from values on its halves and on their other halves.
+
+    Each pair of values shares the other set's half, so their difference does not see it. What is
+    left is twice what one half is off the whole, for what one half has too much the other lacks.
+    """
+    return spread(one - other) / 2
 
 
 def _deal(rows: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
