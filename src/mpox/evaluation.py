@@ -75,22 +75,49 @@ def evaluate(
     if training is not None:
         folders["training"] = training
 
-    sets = {}
-    for kind, folder in folders.items():
-        paths = choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
-        patients = [path.name for path in paths]
-        if manifest is not None and kind != "synthetic":
-            patients = patients_of(paths, manifest)
-        rows = _features(paths, resolution, extractor, lying=kind == "training")
-        sets[kind] = Pictures(paths, patients, rows)
+    paths = {
+        kind: choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
+        for kind, folder in folders.items()
+    }
+    patients = {kind: [path.name for path in some] for kind, some in paths.items()}
+    if manifest is not None:
+        patients |= {
+            kind: patients_of(paths[kind], manifest) for kind in paths.keys() - {"synthetic"}
+        }
+    sets = {
+        kind: Pictures(
+            paths[kind],
+            patients[kind],
+            extract(paths[kind], resolution, extractor, lying=kind == "training"),
+        )
+        for kind in paths
+    }
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
+
+    metrics = measure(test, fake, train, extractor, resolution, seed)
+    sheet = contact_sheet(test.paths, fake.paths, min(resolution, SHOWN_SIDE))
+    pictures = {"contact_sheet": sheet}
+    if train is not None:
+        pictures["suspicious_pairs"] = suspicious_pairs(fake, train, resolution)
+    return metrics, pictures
+
+
+def measure(
+    test: Pictures,
+    fake: Pictures,
+    train: Pictures | None,
+    extractor: features.Extractor,
+    resolution: int,
+    seed: int,
+) -> Metrics:
+    """All numbers, and in `identity` what they are of: where it differs, they do not compare."""
 
     def rng(purpose: str) -> np.random.Generator:
         return np.random.default_rng(derive(seed, "evaluate", purpose))
 
     draws = draw_halves(test, fake, train, rng("halves"))
     size = len(draws[0].one)
-    neighbours = min(NEIGHBOURS, size - 1)
+    neighbours, side = min(NEIGHBOURS, size - 1), min(resolution, DIVERSITY_SIDE)
     metrics: Metrics = {
         "identity": {
             "features": extractor.name,
@@ -103,18 +130,14 @@ def evaluate(
             "n_fid": min(len(test.paths), len(fake.paths)),
             "n_half": size,
             "neighbours": neighbours,
-            "ms_ssim_scales": ssim.scales(min(resolution, DIVERSITY_SIDE)),
+            "ms_ssim_scales": ssim.scales(side),
         }
     }
     metrics |= distances(test, fake, draws, neighbours, rng("distances"))
-    metrics |= diversity(test, fake, min(resolution, DIVERSITY_SIDE), rng("diversity"))
-    sheet = contact_sheet(test.paths, fake.paths, min(resolution, SHOWN_SIDE))
-    pictures = {"contact_sheet": sheet}
+    metrics |= diversity(test, fake, side, rng("diversity"))
     if train is not None:
         metrics |= memorisation(test, fake, train, draws, resolution)
-        pictures["suspicious_pairs"] = suspicious_pairs(fake, train, resolution)
-    metrics |= similarities(test.paths, fake.paths, resolution)
-    return metrics, pictures
+    return metrics | similarities(test.paths, fake.paths, resolution)
 
 
 def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
@@ -125,6 +148,18 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
         raise InputError(f"{folder}: {len(paths)} pictures, expected at least {FEWEST}")
     drawn = np.random.default_rng(seed).permutation(len(paths))[:most]
     return [paths[i] for i in np.sort(drawn)]
+
+
+def extract(
+    paths: list[Path], resolution: int, extractor: features.Extractor, lying: bool
+) -> np.ndarray:
+    """Features n×d of the pictures, or n×8×d where those of all `copies.ways` are asked for."""
+    pictures = _pictures(paths, resolution)
+    if not lying:
+        return features.extract(pictures, extractor, total=len(paths))
+    every_way = (each for picture in pictures for each in copies.ways(picture))
+    rows = features.extract(every_way, extractor, total=copies.WAYS * len(paths))
+    return rows.reshape(len(paths), copies.WAYS, -1)
 
 
 def patients_of(paths: list[Path], manifest: Path) -> list[str]:
@@ -390,18 +425,6 @@ def _nearest_pairs(
     own = _pictures(some.paths, resolution)
     for picture, other, way in zip(own, learnt, near.way, strict=True):
         yield picture, copies.ways(other)[way]
-
-
-def _features(
-    paths: list[Path], resolution: int, extractor: features.Extractor, lying: bool
-) -> np.ndarray:
-    """Features n×d of the pictures, or n×8×d where those of all `copies.ways` are asked for."""
-    pictures = _pictures(paths, resolution)
-    if not lying:
-        return features.extract(pictures, extractor, total=len(paths))
-    every_way = (each for picture in pictures for each in copies.ways(picture))
-    rows = features.extract(every_way, extractor, total=copies.WAYS * len(paths))
-    return rows.reshape(len(paths), copies.WAYS, -1)
 
 
 def _pictures(paths: list[Path], side: int) -> Iterator[np.ndarray]:
