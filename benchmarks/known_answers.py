@@ -58,7 +58,7 @@ def compressed(picture: np.ndarray) -> np.ndarray:
 
 SPOILT: dict[str, tuple[Callable, set[str]]] = {
     "blur of 2 pixels": (blurred, {"fid_excess", "kid"}),
-    "half of the pictures, twice": (collapsed, {"vendi_ratio", "recall", "coverage"}),
+    "half of the pictures, twice": (collapsed, {"repeat_rate", "vendi_ratio"}),
     "10 % copies": (partial(copied, lambda each: each), {"copy_rate"}),
     "10 % copies, flipped": (partial(copied, np.fliplr), {"copy_rate"}),
     "10 % copies, turned": (partial(copied, np.rot90), {"copy_rate"}),

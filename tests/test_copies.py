@@ -53,7 +53,7 @@ def test_nearest_is_the_largest_of_all_cosines(monkeypatch, block):
 def test_a_copy_is_found_however_it_lies_and_a_new_picture_is_not(pictures):
     training, fresh = pictures
     known = lying(training)
-    limit = copies.threshold(known, [str(i) for i in range(len(training))])
+    limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
     for way in range(copies.WAYS):
         copied = [images.recode(copies.ways(each)[way]) for each in training]
         found = copies.nearest(features(copied), known)
@@ -72,15 +72,25 @@ def test_threshold_is_the_percentile_of_the_others_nearest(pictures):
         max(apart[i, j].max() for j in range(len(known)) if groups[i] != groups[j])
         for i in range(len(known))
     ]
-    assert copies.threshold(known, groups) == pytest.approx(np.percentile(nearest, 99), rel=1e-12)
+    assert copies.threshold(copies.among(known, groups)) == pytest.approx(
+        np.percentile(nearest, 99), rel=1e-12
+    )
+
+
+def test_without_ways_each_is_compared_as_it_is(pictures):
+    rows = features(pictures[0])
+    cosines = cosine_similarity(rows)
+    np.fill_diagonal(cosines, -1)
+    found = copies.among(rows, [str(i) for i in range(len(rows))])
+    assert found == pytest.approx(cosines.max(axis=1), rel=1e-12)
 
 
 def test_photos_collected_twice_leave_the_threshold_where_it_was(pictures):
     known = lying(pictures[0])
     single = [str(i) for i in range(len(known))]
-    assert copies.threshold(np.concatenate([known, known]), single * 2) == pytest.approx(
-        copies.threshold(known, single), abs=1e-3
-    )
+    assert copies.threshold(
+        copies.among(np.concatenate([known, known]), single * 2)
+    ) == pytest.approx(copies.threshold(copies.among(known, single)), abs=1e-3)
 
 
 def test_hash_distance_is_imagehashs(pictures):

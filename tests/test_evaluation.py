@@ -98,7 +98,7 @@ def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen,
     for name in (key.removesuffix("_lo") for key in numbers if key.endswith("_lo")):
         assert numbers[f"{name}_lo"] <= numbers[name] <= numbers[f"{name}_hi"]
     for name in ("precision", "recall", "density", "coverage", "vendi_ratio", "ms_ssim",
-                 "copy_rate", "ssim_nearest", "kid"):  # fmt: skip
+                 "repeat_rate", "copy_rate", "ssim_nearest", "kid"):  # fmt: skip
         assert {f"{name}_null", f"{name}_noise"} < set(numbers)
     for name in ("precision_hi", "recall_hi", "coverage_hi"):
         assert numbers[name] <= 1
@@ -118,7 +118,7 @@ def test_halves_share_no_patient_of_the_manifest(seen, prepared, monkeypatch):
         halves, "draw", lambda groups, *rest: (drawn.append(list(groups)), draw(groups, *rest))[1]
     )
     evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
-    test, synthetic, training = drawn
+    test, synthetic, training = drawn[:3]
     assert test == [f"p{i // 2}" for i in range(12)]
     assert training == [f"q{i // 4}" for i in range(16)]
     assert len(set(synthetic)) == 14
@@ -140,6 +140,17 @@ def test_a_copy_is_counted_and_shown_first(seen, prepared):
     left, right = (pictures["suspicious_pairs"][:side, i * side : (i + 1) * side] for i in (0, 1))
     assert np.abs(left.astype(int) - right).mean() < 4
     assert np.abs(left.astype(int) - cv2.resize(turned, (side, side))).mean() < 12
+
+
+def test_a_collapsed_set_repeats_itself(seen, prepared):
+    real, synthetic, *rest = prepared
+    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    for i in range(7):
+        images.write(synthetic / f"{i:03d}.png", images.read(synthetic / f"{i + 7:03d}.png"))
+    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    assert metrics["repeat_rate"] > 0.7 > clean["repeat_rate"]
+    assert metrics["vendi_ratio"] < clean["vendi_ratio"]
+    assert metrics["ms_ssim"] > clean["ms_ssim"]
 
 
 def test_the_gap_says_which_pictures_were_learnt(seen, prepared):

@@ -48,16 +48,18 @@ def test_spread_is_that_of_the_whole_sets_mean(members):
     assert np.mean(found) == pytest.approx(expected, rel=0.1)
 
 
-def test_noise_is_that_of_one_set_alone():
-    """x − y, each a mean of 80: noise sees y's part only, whatever the spread of x."""
+@pytest.mark.parametrize("size", [40, 25])
+def test_noise_is_that_of_one_sets_mean(size):
+    """x · y, of halves of x: only y's mean counts, whatever x does; closed form."""
     rng, found = np.random.default_rng(5), []
     names = [str(i) for i in range(80)]
-    for _ in range(40):
-        x, y = rng.normal(0, 9, 80), rng.normal(0, 2, 80)
-        draws = zip(halves.draw(names, 100, rng), halves.draw(names, 100, rng), strict=True)
-        values = np.array([
-            (x[a].mean() - y[one].mean(), x[a].mean() - y[other].mean())
-            for (a, _), (one, other) in draws
-        ])  # fmt: skip
-        found.append(halves.noise(values[:, 0], values[:, 1]))
-    assert np.mean(found) == pytest.approx(halves.Z * 2 / np.sqrt(80), rel=0.1)
+    for _ in range(20):
+        x, y = rng.normal(3, 9, 80), rng.normal(5, 2, 80)
+        firsts = [one for one, _ in halves.draw(names, 300, rng)]
+        sides = [(one[:size], other[:size]) for one, other in halves.draw(names, 300, rng)]
+        differences = [
+            x[a].mean() * (y[one].mean() - y[other].mean())
+            for a, (one, other) in zip(firsts, sides, strict=True)
+        ]
+        found.append(halves.noise(np.array(differences), sides, 80) / abs(x.mean()))
+    assert np.median(found) == pytest.approx(halves.Z * 2 / np.sqrt(80), rel=0.15)

@@ -16,6 +16,7 @@ MEASURES: dict[str, str | float] = {
     "coverage": "coverage_null",
     "vendi_ratio": "vendi_ratio_null",
     "ms_ssim": "ms_ssim_null",
+    "repeat_rate": "repeat_rate_null",
     "copy_rate": "copy_rate_null",
     "fid_gap": 0.0,
 }

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 WAYS = 8  # a square can lie: four turns, and those of its mirror image
-PERCENTILE = 99.0  # of the training pictures count as unlike each other
+PERCENTILE = 99.0  # of real pictures count as unlike those of all other patients
 BLOCK = 512  # rows of cosines in memory at once
 
 
@@ -36,18 +36,21 @@ def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:
     return _nearest(rows, training, np.zeros((len(rows), len(training)), bool))
 
 
-def threshold(training: np.ndarray, groups: Sequence[str]) -> float:
-    """The cosine above which a picture counts as a copy of one of t×WAYS×d training pictures.
+def among(rows: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Cosine (n) of each of n×d features to its nearest one of another of `groups` (n).
 
-    The 99th percentile of the cosines of the training pictures to their own nearest one of another
-    of `groups`, the patient of each: a photo collected twice must not make copies look usual.
+    n×WAYS×d: of each as it is to the others in all the ways they can lie.
     """
-    patient = np.asarray(groups)
-    return float(
-        np.percentile(
-            _nearest(training[:, 0], training, patient[:, None] == patient).cosine, PERCENTILE
-        )
-    )
+    patient, lying = np.asarray(groups), rows.reshape(len(rows), -1, rows.shape[-1])
+    return _nearest(lying[:, 0], lying, patient[:, None] == patient).cosine
+
+
+def threshold(cosines: np.ndarray) -> float:
+    """The cosine above which two pictures count as one, from real ones `among` other patients.
+
+    A photo collected twice must not make copies look usual: it is one patient's.
+    """
+    return float(np.percentile(cosines, PERCENTILE))
 
 
 def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:

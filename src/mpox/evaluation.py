@@ -29,7 +29,7 @@ from mpox.seeds import derive
 logger = logging.getLogger(__name__)
 
 FEWEST = 4  # pictures of each kind: two halves with a covariance each
-DRAWS = 100  # pairs of random halves
+DRAWS = 200  # pairs of random halves
 SWAPS = 999  # of the permutation test
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
 DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM …
@@ -135,6 +135,7 @@ def measure(
     }
     metrics |= distances(test, fake, draws, neighbours, rng("distances"))
     metrics |= diversity(test, fake, side, rng("diversity"))
+    metrics |= repeats(test, fake, rng("repeats"))
     if train is not None:
         metrics |= memorisation(test, fake, train, draws, resolution)
     return metrics | similarities(test.paths, fake.paths, resolution)
@@ -231,7 +232,8 @@ def distances(
       side, of one half of the test pictures from the other, and the difference of the two, which
       alone is the synthetic pictures' doing;
     - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side;
-    - precision, recall, density, coverage, vendi_ratio: means over the draws, at n_half a side.
+    - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
+    - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
     """
 
     def measure(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
@@ -253,7 +255,10 @@ def distances(
         for rows in (found, again, null)
     )
     width = {name: halves.spread(values[name] - nulls[name]) for name in values}
-    noise = {name: halves.noise(values[name], redrawn[name]) for name in values}
+    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
+    noise = {
+        name: halves.noise(values[name] - redrawn[name], sides, len(fake.rows)) for name in values
+    }
     mean = {name: float(np.mean([values[name], redrawn[name]])) for name in values}
     floor = {name: float(np.mean(nulls[name])) for name in values}
     n = min(len(test.rows), len(fake.rows))
@@ -270,6 +275,8 @@ def distances(
         "kid_noise": _six_digits(noise["kid"]),
         "kid_p": kernel.p_value(*pair, [test.patients[i] for i in real], SWAPS, rng),
     }
+    # repeats show in a whole set, less in half of it
+    mean["vendi_ratio"] = vendi.score(pair[1]) / vendi.score(pair[0])
     for name in ("precision", "recall", "density", "coverage", "vendi_ratio"):
         bound = 1.0 if name in ("precision", "recall", "coverage") else np.inf
         metrics |= _interval(name, mean[name], width[name], bound)
@@ -296,20 +303,34 @@ def diversity(test: Pictures, fake: Pictures, side: int, rng: np.random.Generato
     def mean(table: np.ndarray) -> float:
         return float(table.sum() / (len(table) * (len(table) - 1)))
 
-    def over_draws(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means of random halves of the pictures, and of the other halves."""
-        orders = [rng.permutation(n) for _ in range(DRAWS)]
-        one, other = (
-            np.array([mean(table[np.ix_(some, some)]) for some in sides])
-            for sides in ([o[: n // 2] for o in orders], [o[-(n // 2) :] for o in orders])
-        )
-        return one, other
+    def over(table: np.ndarray, sides: list[np.ndarray]) -> np.ndarray:
+        return np.array([mean(table[np.ix_(some, some)]) for some in sides])
 
-    synthetic, real = (over_draws(table) for table in tables)
+    names = [str(i) for i in range(n)]
+    synthetic, real = (halves.draw(names, DRAWS, rng) for _ in tables)
+    one, other = (over(tables[0], list(side)) for side in zip(*synthetic, strict=True))
+    null = over(tables[1], [side for side, _ in real])
     return {
-        **_interval("ms_ssim", mean(tables[0]), halves.spread(synthetic[0] - real[0])),
+        **_interval("ms_ssim", mean(tables[0]), halves.spread(one - null)),
         "ms_ssim_null": _six_digits(mean(tables[1])),
-        "ms_ssim_noise": _six_digits(halves.noise(*synthetic)),
+        "ms_ssim_noise": _six_digits(halves.noise(one - other, synthetic, n)),
+    }
+
+
+def repeats(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Metrics:
+    """repeat_rate: share of synthetic pictures too like another synthetic one.
+
+    Too like is nearer than 99 % of the test pictures are to their nearest one of another patient,
+    so repeat_rate_null is about 0.01. Among n_fid of each, with an exact binomial interval.
+    """
+    n = min(len(test.rows), len(fake.rows))
+    real, synthetic = (rng.permutation(len(each.rows))[:n] for each in (test, fake))
+    known = copies.among(test.rows[real], [test.patients[i] for i in real])
+    limit = copies.threshold(known)
+    found = copies.among(fake.rows[synthetic], [fake.patients[i] for i in synthetic])
+    return {
+        **_rate("repeat_rate", int(np.sum(found > limit)), n),
+        "repeat_rate_null": _six_digits(float(np.mean(known > limit))),
     }
 
 
@@ -335,29 +356,26 @@ def memorisation(
 
     gaps = np.array([gap(draw, draw.synthetic) for draw in draws])
     redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
-    limit = copies.threshold(train.rows, train.patients)
+    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
+    limit = copies.threshold(copies.among(train.rows, train.patients))
     lying = (
         each for picture in _pictures(train.paths, resolution) for each in copies.ways(picture)
     )
     bits = copies.hashes(lying)
     metrics: Metrics = {
         **_interval("fid_gap", float(np.mean([gaps, redrawn])), halves.spread(gaps)),
-        "fid_gap_noise": _six_digits(halves.noise(gaps, redrawn)),
+        "fid_gap_noise": _six_digits(halves.noise(gaps - redrawn, sides, len(fake.rows))),
         "copy_threshold": _six_digits(limit),
     }
     for suffix, each in (("", fake), ("_null", test)):
         near = copies.nearest(each.rows, train.rows)
         scores = [ssim.similarity(*pair) for pair in _nearest_pairs(each, train, near, resolution)]
         alarms, n = int(np.sum(near.cosine > limit)), len(each.paths)
-        metrics[f"copy_rate{suffix}"] = _six_digits(alarms / n)
         if each is fake:
-            bounds = binomtest(alarms, n).proportion_ci(method="exact")
-            metrics["copy_rate_lo"] = _six_digits(bounds.low)
-            metrics["copy_rate_hi"] = _six_digits(bounds.high)
-            metrics["copy_rate_noise"] = _six_digits((bounds.high - bounds.low) / 2)
-            metrics["ssim_nearest_noise"] = _six_digits(
-                halves.spread(np.array(scores)) / np.sqrt(n)
-            )
+            noise = halves.spread(np.array(scores)) / np.sqrt(n)
+            metrics |= _rate("copy_rate", alarms, n) | {"ssim_nearest_noise": _six_digits(noise)}
+        else:
+            metrics["copy_rate_null"] = _six_digits(alarms / n)
         own_bits = copies.hashes(_pictures(each.paths, resolution))
         metrics[f"copy_cosine{suffix}"] = _six_digits(near.cosine.max())
         metrics[f"copy_bits{suffix}"] = copies.hash_distance(own_bits, bits)
@@ -439,6 +457,17 @@ def _interval(name: str, value: float, width: float, bound: float = np.inf) -> M
         name: _six_digits(value),
         f"{name}_lo": _six_digits(value - width),
         f"{name}_hi": _six_digits(min(value + width, bound)),
+    }
+
+
+def _rate(name: str, count: int, n: int) -> Metrics:
+    """A share of n pictures, its exact binomial interval, and half the width of that."""
+    bounds = binomtest(count, n).proportion_ci(method="exact")
+    return {
+        name: _six_digits(count / n),
+        f"{name}_lo": _six_digits(bounds.low),
+        f"{name}_hi": _six_digits(bounds.high),
+        f"{name}_noise": _six_digits((bounds.high - bounds.low) / 2),
     }
 
 
