@@ -54,7 +54,7 @@ def threshold(cosines: np.ndarray) -> float:
 
 
 def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """64-bit perceptual hashes of pictures, bool n×64 (Zauner 2010, section 3.2.1)."""
+    """64-bit perceptual hashes of pictures, bool n×64 (Zauner 2010)."""
     return np.stack([imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures])
 
 

@@ -23,12 +23,12 @@ def measure(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
     """real n×d against synthetic m×d, k-th neighbours, k < n, m.
 
     - precision: share of synthetic rows on the real manifold, in [0, 1] (Kynkäänniemi et al. 2019,
-      eq. 3: are the pictures plausible?);
+      eqs. 1 and 2: are the pictures plausible?);
     - recall: share of real rows on the synthetic manifold, in [0, 1] (the same: can the model make
       what is there?);
     - density: real balls a synthetic row lies in, over k, on average, ≥ 0 (Naeem et al. 2020,
-      eq. 5: precision that one outlier among the real rows cannot raise);
-    - coverage: share of real balls that hold a synthetic row, in [0, 1] (Naeem et al. 2020, eq. 6:
+      section 3: precision that one outlier among the real rows cannot raise);
+    - coverage: share of real balls that hold a synthetic row, in [0, 1] (the same:
       recall that one outlier among the synthetic rows cannot raise).
 
     All of two sets of one kind are below or about 1, how far depends on n, m and k.
