@@ -93,13 +93,28 @@ def test_photos_collected_twice_leave_the_threshold_where_it_was(pictures):
     ) == pytest.approx(copies.threshold(copies.among(known, single)), abs=1e-3)
 
 
-def test_hash_distance_is_imagehashs(pictures):
+def test_nearest_hashes_are_imagehashs(pictures):
     training, fresh = pictures
-    expected = min(
-        imagehash.phash(Image.fromarray(a)) - imagehash.phash(Image.fromarray(b))
+    expected = [
+        min(
+            imagehash.phash(Image.fromarray(a)) - imagehash.phash(Image.fromarray(b))
+            for b in training
+        )
         for a in fresh
-        for b in training
-    )
-    assert copies.hash_distance(copies.hashes(fresh), copies.hashes(training)) == expected > 0
-    copied = images.recode(training[3])
-    assert copies.hash_distance(copies.hashes([copied]), copies.hashes(training)) <= 2
+    ]
+    near = copies.nearest(copies.hashes(fresh), copies.hashes(training)[:, None])
+    assert [copies.bits(cosine) for cosine in near.cosine] == expected and min(expected) > 0
+
+
+def test_hashes_find_what_compression_left(pictures):
+    """Blocks and lost colour, which a network's features take for something else."""
+    training, fresh = pictures
+    known = np.stack([copies.hashes(copies.ways(each)) for each in training])
+    limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 50]
+    codes = [cv2.imencode(".jpg", np.rot90(each), quality)[1] for each in training]
+    spoilt = [cv2.imdecode(code, cv2.IMREAD_COLOR) for code in codes]
+    found = copies.nearest(copies.hashes(spoilt), known)
+    assert found.picture.tolist() == list(range(len(training)))
+    assert found.cosine.min() > limit
+    assert np.mean(copies.nearest(copies.hashes(fresh), known).cosine > limit) < 0.2

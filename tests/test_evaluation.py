@@ -106,7 +106,9 @@ def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen,
 
 def test_without_training_pictures_nothing_is_said_of_copies(seen, prepared):
     metrics, sheets = evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0)
-    assert not [key for key in metrics if key.startswith(("copy", "fid_gap", "ssim_nearest"))]
+    assert not [
+        key for key in metrics if key.startswith(("copy", "hash", "fid_gap", "ssim_nearest"))
+    ]
     assert metrics["identity"]["n_training"] == 0
     assert list(sheets) == ["contact_sheet"]
 
@@ -134,7 +136,8 @@ def test_a_copy_is_counted_and_shown_first(seen, prepared):
     assert metrics["copy_rate"] > 0.28 > clean["copy_rate"]
     assert metrics["copy_rate_null"] == clean["copy_rate_null"]
     assert metrics["copy_cosine"] > 0.999 > metrics["copy_threshold"]
-    assert metrics["copy_bits"] <= 2 < clean["copy_bits"]
+    assert metrics["hash_bits"] <= 2 < clean["hash_bits"]
+    assert metrics["hash_rate"] > 0.28 > clean["hash_rate"]
     assert metrics["ssim_nearest"] > clean["ssim_nearest"] + 0.15
     side = sheets.SIDE
     left, right = (pictures["suspicious_pairs"][:side, i * side : (i + 1) * side] for i in (0, 1))

@@ -18,10 +18,11 @@ MEASURES: dict[str, str | float] = {
     "ms_ssim": "ms_ssim_null",
     "repeat_rate": "repeat_rate_null",
     "copy_rate": "copy_rate_null",
+    "hash_rate": "hash_rate_null",
     "fid_gap": 0.0,
 }
 # Shown without a verdict: `fid` has that of fid_excess, the others are extremes or say little.
-BESIDE = ("fid", "kid_p", "copy_cosine", "copy_bits", "ssim_nearest", "ssim")
+BESIDE = ("fid", "kid_p", "copy_cosine", "hash_bits", "ssim_nearest", "ssim")
 
 
 class Row(NamedTuple):

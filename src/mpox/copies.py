@@ -54,15 +54,17 @@ def threshold(cosines: np.ndarray) -> float:
 
 
 def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """64-bit perceptual hashes of pictures, bool n×64 (Zauner 2010)."""
-    return np.stack([imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures])
+    """64-bit perceptual hashes of pictures (Zauner 2010), float32 n×64 of ±1.
+
+    As features they see shapes, whatever the network makes of a picture's noise and blocks.
+    """
+    found = [imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures]
+    return np.where(np.stack(found), 1, -1).astype(np.float32)
 
 
-def hash_distance(bits: np.ndarray, training: np.ndarray) -> int:
-    """The fewest bits, of 64, in which any of n×64 hashes differs from any of t×64 others."""
-    # ±1: the inner product is the bits that agree minus those that differ
-    signs, others = (np.where(each, 1, -1).astype(np.float32) for each in (bits, training))
-    return round(min((64 - (row @ others.T).max()) / 2 for row in signs))
+def bits(cosine: float) -> int:
+    """In how many of 64 bits two `hashes` of that cosine differ."""
+    return round(32 * (1 - cosine))
 
 
 def _nearest(rows: np.ndarray, training: np.ndarray, excluded: np.ndarray) -> Nearest:

@@ -34,7 +34,6 @@ SWAPS = 999  # of the permutation test
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
 DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM …
 DIVERSITY_SIDE = 128  # … pixels, at most: as in Odena et al. 2017
-SUSPICIOUS = 9  # pairs shown
 SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
 
 Metrics = dict[str, str | int | float | dict[str, str | int]]
@@ -47,6 +46,7 @@ class Pictures:
     paths: list[Path]  # n
     patients: list[str]  # n; where none is known, each picture's own name
     rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `copies.ways`
+    hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
 
 
 def evaluate(
@@ -85,11 +85,7 @@ def evaluate(
             kind: patients_of(paths[kind], manifest) for kind in paths.keys() - {"synthetic"}
         }
     sets = {
-        kind: Pictures(
-            paths[kind],
-            patients[kind],
-            extract(paths[kind], resolution, extractor, lying=kind == "training"),
-        )
+        kind: collect(paths[kind], patients[kind], resolution, extractor, kind == "training")
         for kind in paths
     }
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
@@ -151,16 +147,23 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
     return [paths[i] for i in np.sort(drawn)]
 
 
-def extract(
-    paths: list[Path], resolution: int, extractor: features.Extractor, lying: bool
-) -> np.ndarray:
-    """Features n×d of the pictures, or n×8×d where those of all `copies.ways` are asked for."""
-    pictures = _pictures(paths, resolution)
-    if not lying:
-        return features.extract(pictures, extractor, total=len(paths))
-    every_way = (each for picture in pictures for each in copies.ways(picture))
-    rows = features.extract(every_way, extractor, total=copies.WAYS * len(paths))
-    return rows.reshape(len(paths), copies.WAYS, -1)
+def collect(
+    paths: list[Path],
+    patients: list[str],
+    resolution: int,
+    extractor: features.Extractor,
+    lying: bool,
+) -> Pictures:
+    """The pictures with their features; `lying`: in all `copies.ways`."""
+
+    def pictures() -> Iterator[np.ndarray]:
+        for picture in _pictures(paths, resolution):
+            yield from copies.ways(picture) if lying else [picture]
+
+    shape = (len(paths), copies.WAYS, -1) if lying else (len(paths), -1)
+    total = len(paths) * (copies.WAYS if lying else 1)
+    rows = features.extract(pictures(), extractor, total=total)
+    return Pictures(paths, patients, rows.reshape(shape), copies.hashes(pictures()).reshape(shape))
 
 
 def patients_of(paths: list[Path], manifest: Path) -> list[str]:
@@ -341,13 +344,14 @@ def memorisation(
 
     - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
       over the draws at n_half a side: above zero they are nearer to what the model has seen;
-    - copy_rate: share of them nearer than copy_threshold, a cosine, to some training picture in
-      any of the ways it can lie, with its exact binomial interval;
-    - copy_cosine, copy_bits: the largest cosine of such a pair, and the fewest of 64 bits in which
-      the perceptual hashes of any pair differ;
-    - ssim_nearest: mean SSIM of each with its nearest training picture.
+    - copy_rate: share of them nearer than copy_threshold, a cosine of features, to some training
+      picture in any of the ways it can lie, with its exact binomial interval;
+    - hash_rate: the same by fewer than hash_threshold bits, of 64, in which perceptual hashes
+      differ: it finds what compression makes the features miss;
+    - copy_cosine, hash_bits: the largest cosine and the fewest bits of any pair;
+    - ssim_nearest: mean SSIM of each with its nearest training picture, by features.
 
-    The test pictures are no copies, so copy_rate_null is the rate of false alarms.
+    The test pictures are no copies, so the _null of a rate is that of false alarms.
     """
 
     def gap(draw: Draw, drawn: np.ndarray) -> float:
@@ -358,28 +362,35 @@ def memorisation(
     redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
     limit = copies.threshold(copies.among(train.rows, train.patients))
-    lying = (
-        each for picture in _pictures(train.paths, resolution) for each in copies.ways(picture)
-    )
-    bits = copies.hashes(lying)
+    hash_limit = copies.threshold(copies.among(train.hashes, train.patients))
     metrics: Metrics = {
         **_interval("fid_gap", float(np.mean([gaps, redrawn])), halves.spread(gaps)),
         "fid_gap_noise": _six_digits(halves.noise(gaps - redrawn, sides, len(fake.rows))),
         "copy_threshold": _six_digits(limit),
+        "hash_threshold": copies.bits(hash_limit),
     }
-    for suffix, each in (("", fake), ("_null", test)):
+    for each in (fake, test):
         near = copies.nearest(each.rows, train.rows)
-        scores = [ssim.similarity(*pair) for pair in _nearest_pairs(each, train, near, resolution)]
-        alarms, n = int(np.sum(near.cosine > limit)), len(each.paths)
-        if each is fake:
-            noise = halves.spread(np.array(scores)) / np.sqrt(n)
-            metrics |= _rate("copy_rate", alarms, n) | {"ssim_nearest_noise": _six_digits(noise)}
-        else:
-            metrics["copy_rate_null"] = _six_digits(alarms / n)
-        own_bits = copies.hashes(_pictures(each.paths, resolution))
-        metrics[f"copy_cosine{suffix}"] = _six_digits(near.cosine.max())
-        metrics[f"copy_bits{suffix}"] = copies.hash_distance(own_bits, bits)
-        metrics[f"ssim_nearest{suffix}"] = _six_digits(float(np.mean(scores)))
+        near_hash = copies.nearest(each.hashes, train.hashes)
+        scores = [
+            ssim.similarity(*pair) for pair in _nearest_pairs(each.paths, train, near, resolution)
+        ]
+        n = len(each.paths)
+        rates = {
+            **_rate("copy_rate", int(np.sum(near.cosine > limit)), n),
+            **_rate("hash_rate", int(np.sum(near_hash.cosine > hash_limit)), n),
+            "ssim_nearest": _six_digits(float(np.mean(scores))),
+            "ssim_nearest_noise": _six_digits(halves.spread(np.array(scores)) / np.sqrt(n)),
+            "copy_cosine": _six_digits(near.cosine.max()),
+            "hash_bits": copies.bits(near_hash.cosine.max()),
+        }
+        if each is test:  # of the null its value is enough
+            rates = {
+                f"{name}_null": value
+                for name, value in rates.items()
+                if not name.endswith(("_lo", "_hi", "_noise"))
+            }
+        metrics |= rates
     return metrics
 
 
@@ -418,29 +429,36 @@ def contact_sheet(real: list[Path], synthetic: list[Path], side: int) -> np.ndar
 
 
 def suspicious_pairs(fake: Pictures, train: Pictures, resolution: int) -> np.ndarray:
-    """The synthetic pictures most like a training picture, each beside it, the worst first."""
-    near = copies.nearest(fake.rows, train.rows)
-    worst = np.argsort(-near.cosine, kind="stable")[:SUSPICIOUS]
-    some = Pictures(
-        [fake.paths[i] for i in worst], [fake.patients[i] for i in worst], fake.rows[worst]
-    )
-    near = copies.Nearest(*(each[worst] for each in near))
+    """The synthetic pictures most like a training picture, each beside it, the worst first.
+
+    A row each by features and by perceptual hashes.
+    """
     shown = []
-    for i, (own, other) in enumerate(_nearest_pairs(some, train, near, resolution)):
-        words = (
-            (some.paths[i].name, f"cosine {near.cosine[i]:.4f}"),
-            (train.paths[near.picture[i]].name, f"SSIM {ssim.similarity(own, other):.3f}"),
-        )
-        shown.append(sheets.Pair(own, other, words))
+    by_features = copies.nearest(fake.rows, train.rows)
+    by_hashes = copies.nearest(fake.hashes, train.hashes)
+    for near in (by_features, by_hashes):
+        for i in np.argsort(-near.cosine, kind="stable")[: sheets.PAIRS]:
+            ((own, other),) = _nearest_pairs(
+                [fake.paths[i]], train, copies.Nearest(*(each[[i]] for each in near)), resolution
+            )
+            cosine, bits = (
+                f"cosine {near.cosine[i]:.4f}",
+                f"{copies.bits(near.cosine[i])} of 64 bits",
+            )
+            words = (
+                (fake.paths[i].name, cosine if near is by_features else bits),
+                (train.paths[near.picture[i]].name, f"SSIM {ssim.similarity(own, other):.3f}"),
+            )
+            shown.append(sheets.Pair(own, other, words))
     return sheets.pairs(shown)
 
 
 def _nearest_pairs(
-    some: Pictures, train: Pictures, near: copies.Nearest, resolution: int
+    paths: list[Path], train: Pictures, near: copies.Nearest, resolution: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each picture and its nearest training picture, lying as it does there."""
     learnt = _pictures([train.paths[i] for i in near.picture], resolution)
-    own = _pictures(some.paths, resolution)
+    own = _pictures(paths, resolution)
     for picture, other, way in zip(own, learnt, near.way, strict=True):
         yield picture, copies.ways(other)[way]
 
