@@ -18,8 +18,8 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import comparison, evaluation, features, images, phantom
-from mpox.evaluation import Pictures
+from mpox import collection, comparison, evaluation, features, images, phantom
+from mpox.collection import Pictures
 
 SIDE = 64  # pixels
 PATIENTS = {"test": 26, "training": 32}
@@ -77,7 +77,7 @@ def main() -> None:
                 images.write(path, np.ascontiguousarray(picture))
             known = name in PATIENTS
             patients = [str(i // EACH) if known else str(i) for i in range(len(paths))]
-            return evaluation.collect(paths, patients, SIDE, extractor, lying)
+            return collection.collect(paths, patients, SIDE, extractor, lying)
 
         learnt = draw(1000, PATIENTS["training"], EACH)
         train = collect("training", learnt, lying=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from mpox import evaluation, features, frechet, halves, images, kernel, sheets
+from mpox import collection, evaluation, features, frechet, halves, images, kernel, sheets
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from stages.evaluate import main
@@ -207,13 +207,13 @@ def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
     folder = fill(tmp_path / "real", 20, 0)
     (folder / "notes.txt").touch()
     names = sorted(path.name for path in folder.glob("*.png"))
-    drawn = [path.name for path in evaluation.choose(folder, 7, 3)]
-    assert drawn == [path.name for path in evaluation.choose(folder, 7, 3)] == sorted(drawn)
+    drawn = [path.name for path in collection.choose(folder, 7, 3)]
+    assert drawn == [path.name for path in collection.choose(folder, 7, 3)] == sorted(drawn)
     assert len(set(drawn)) == 7 and drawn != names[:7]
-    assert drawn != [path.name for path in evaluation.choose(folder, 7, 4)]
-    assert set(drawn) < {path.name for path in evaluation.choose(folder, 8, 3)}
+    assert drawn != [path.name for path in collection.choose(folder, 7, 4)]
+    assert set(drawn) < {path.name for path in collection.choose(folder, 8, 3)}
     for most in (None, 50):
-        assert [path.name for path in evaluation.choose(folder, most, 3)] == names
+        assert [path.name for path in collection.choose(folder, most, 3)] == names
 
 
 def test_max_pictures_limits_both_folders(seen, tmp_path):

@@ -7,11 +7,7 @@ docs/metrics.md explains each. Beside `name` stand, where they make sense,
   pictures: what a change of the model must exceed.
 """
 
-import csv
-import hashlib
-import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +17,12 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from mpox import copies, coverage, features, frechet, halves, images, kernel, sheets, ssim, vendi
+from mpox import copies, coverage, features, frechet, halves, kernel, sheets, ssim, vendi
+from mpox.collection import FEWEST, Pictures, choose, collect, fingerprint, patients_of, pictures
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from mpox.seeds import derive
 
-logger = logging.getLogger(__name__)
-
-FEWEST = 4  # pictures of each kind: two halves with a covariance each
 DRAWS = 200  # pairs of random halves
 SWAPS = 999  # of the permutation test
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
@@ -37,16 +31,6 @@ DIVERSITY_SIDE = 128  # … pixels, at most: as in Odena et al. 2017
 SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
 
 Metrics = dict[str, str | int | float | dict[str, str | int]]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The test, the training or the synthetic pictures."""
-
-    paths: list[Path]  # n
-    patients: list[str]  # n; where none is known, each picture's own name
-    rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `copies.ways`
-    hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
 
 
 def evaluate(
@@ -79,7 +63,7 @@ def evaluate(
         kind: choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
         for kind, folder in folders.items()
     }
-    patients = {kind: [path.name for path in some] for kind, some in paths.items()}
+    patients = {kind: [str(i) for i in range(len(some))] for kind, some in paths.items()}
     if manifest is not None:
         patients |= {
             kind: patients_of(paths[kind], manifest) for kind in paths.keys() - {"synthetic"}
@@ -92,10 +76,10 @@ def evaluate(
 
     metrics = measure(test, fake, train, extractor, resolution, seed)
     sheet = contact_sheet(test.paths, fake.paths, min(resolution, SHOWN_SIDE))
-    pictures = {"contact_sheet": sheet}
+    shown = {"contact_sheet": sheet}
     if train is not None:
-        pictures["suspicious_pairs"] = suspicious_pairs(fake, train, resolution)
-    return metrics, pictures
+        shown["suspicious_pairs"] = suspicious_pairs(fake, train, resolution)
+    return metrics, shown
 
 
 def measure(
@@ -137,56 +121,6 @@ def measure(
     return metrics | similarities(test.paths, fake.paths, resolution)
 
 
-def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
-    """The folder's pictures by name, at most `most` of them, drawn by `seed`."""
-    paths, others = images.find(folder)
-    logger.info("%s: %d pictures and %d other files", folder, len(paths), others)
-    if len(paths) < FEWEST:
-        raise InputError(f"{folder}: {len(paths)} pictures, expected at least {FEWEST}")
-    drawn = np.random.default_rng(seed).permutation(len(paths))[:most]
-    return [paths[i] for i in np.sort(drawn)]
-
-
-def collect(
-    paths: list[Path],
-    patients: list[str],
-    resolution: int,
-    extractor: features.Extractor,
-    lying: bool,
-) -> Pictures:
-    """The pictures with their features; `lying`: in all `copies.ways`."""
-
-    def pictures() -> Iterator[np.ndarray]:
-        for picture in _pictures(paths, resolution):
-            yield from copies.ways(picture) if lying else [picture]
-
-    shape = (len(paths), copies.WAYS, -1) if lying else (len(paths), -1)
-    total = len(paths) * (copies.WAYS if lying else 1)
-    rows = features.extract(pictures(), extractor, total=total)
-    return Pictures(paths, patients, rows.reshape(shape), copies.hashes(pictures()).reshape(shape))
-
-
-def patients_of(paths: list[Path], manifest: Path) -> list[str]:
-    """The `group` of each picture in the manifest, which names files from its own folder on."""
-    with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as table:
-        groups = {manifest.parent / row["file"]: row["group"] for row in csv.DictReader(table)}
-    for path in paths:
-        if path not in groups:
-            raise InputError(f"{manifest}: does not list {path}")
-    return [groups[path] for path in paths]
-
-
-def fingerprint(sets: Sequence[Pictures]) -> str:
-    """Of which pictures and patients the real sets are: eight hexadecimal digits."""
-    digest = hashlib.sha256()
-    for each in sets:
-        for path, patient in zip(each.paths, each.patients, strict=True):
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-            digest.update(hashlib.sha256(patient.encode(errors="surrogateescape")).digest())
-        digest.update(b"end of set")
-    return digest.hexdigest()[:8]
-
-
 class Draw(NamedTuple):
     """Indices of h pictures each, at random: what one repetition of a measure looks at."""
 
@@ -202,7 +136,7 @@ def draw_halves(
 ) -> list[Draw]:
     """Halves of every set, cut to the smallest: a distance compares only at equal N."""
     tests = halves.draw(test.patients, DRAWS, rng)
-    fakes = halves.draw([path.name for path in fake.paths], DRAWS, rng)
+    fakes = halves.draw(fake.patients, DRAWS, rng)
     trains = fakes if train is None else halves.draw(train.patients, DRAWS, rng)
     sizes = {
         sets.paths[0].parent: len(pairs[0][0])
@@ -297,10 +231,10 @@ def diversity(test: Pictures, fake: Pictures, side: int, rng: np.random.Generato
     tables = []
     for each in (fake, test):
         paths = [each.paths[i] for i in rng.permutation(len(each.paths))[:n]]
-        pictures, table = list(_pictures(paths, side)), np.zeros((n, n))
+        shown, table = list(pictures(paths, side)), np.zeros((n, n))
         pairs = list(combinations(range(n), 2))
         for i, j in tqdm(pairs, desc="ms-ssim", unit="pair"):
-            table[i, j] = table[j, i] = ssim.multiscale(pictures[i], pictures[j])
+            table[i, j] = table[j, i] = ssim.multiscale(shown[i], shown[j])
         tables.append(table)
 
     def mean(table: np.ndarray) -> float:
@@ -402,12 +336,12 @@ def similarities(real: list[Path], synthetic: list[Path], resolution: int) -> Me
     - ssim_real: each real picture with another one, half the set further on.
     """
     n = min(len(real), len(synthetic))
-    colour = np.mean([each.mean(axis=(0, 1)) for each in _pictures(real, resolution)], axis=0)
+    colour = np.mean([each.mean(axis=(0, 1)) for each in pictures(real, resolution)], axis=0)
     plain = np.full((resolution, resolution, 3), colour.round(), np.uint8)
     scores = []
     for i in tqdm(range(n), desc="ssim", unit="pair"):
         others = real[(i + len(real) // 2) % len(real)], synthetic[i]
-        one, another, fake = _pictures([real[i], *others], resolution)
+        one, another, fake = pictures([real[i], *others], resolution)
         scores.append([ssim.similarity(one, other) for other in (fake, plain, another)])
     paired, constant, among_real = np.mean(scores, axis=0)
     return {
@@ -422,7 +356,7 @@ def contact_sheet(real: list[Path], synthetic: list[Path], side: int) -> np.ndar
     """Real pictures on the left, synthetic ones on the right, spread evenly over the names."""
     rows = min(sheets.ROWS, len(real) // sheets.COLUMNS, len(synthetic) // sheets.COLUMNS)
     shown = (
-        list(_pictures([paths[i] for i in sheets.spread(len(paths), rows)], side))
+        list(pictures([paths[i] for i in sheets.spread(len(paths), rows)], side))
         for paths in (real, synthetic)
     )
     return sheets.contact(*shown)
@@ -457,16 +391,10 @@ def _nearest_pairs(
     paths: list[Path], train: Pictures, near: copies.Nearest, resolution: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each picture and its nearest training picture, lying as it does there."""
-    learnt = _pictures([train.paths[i] for i in near.picture], resolution)
-    own = _pictures(paths, resolution)
+    learnt = pictures([train.paths[i] for i in near.picture], resolution)
+    own = pictures(paths, resolution)
     for picture, other, way in zip(own, learnt, near.way, strict=True):
         yield picture, copies.ways(other)[way]
-
-
-def _pictures(paths: list[Path], side: int) -> Iterator[np.ndarray]:
-    """The pictures, side×side, through the one geometry and codec all are measured in."""
-    for path in paths:
-        yield images.recode(images.square(images.read(path), side))
 
 
 def _interval(name: str, value: float, width: float, bound: float = np.inf) -> Metrics:
