@@ -168,6 +168,8 @@ def test_a_picture_the_manifest_does_not_list_is_named(seen, prepared):
     fill(real / "new", 1, 7)
     with pytest.raises(InputError, match=r"manifest\.csv: does not list .*new.000\.png"):
         evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, Path("nowhere.csv"))
 
 
 @pytest.mark.parametrize("which", ["test", "train"])

@@ -39,6 +39,8 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
 
 def patients_of(paths: list[Path], manifest: Path) -> list[str]:
     """The `group` of each picture in the manifest, which names files from its own folder on."""
+    if not manifest.is_file():
+        raise InputError(f"{manifest}: no such file; expected the table that prepare writes")
     with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as table:
         groups = {manifest.parent / row["file"]: row["group"] for row in csv.DictReader(table)}
     for path in paths:
