@@ -6,7 +6,7 @@ READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := repro
-.PHONY: setup repro test check lock docs
+.PHONY: setup repro test check diff lock docs
 
 setup: $(READY)
 
@@ -24,6 +24,11 @@ check: $(READY)
 	ruff format --check .
 	mypy
 	pytest -m "not slow"
+
+# What changed in the evaluation since BASE, and what of it is more than noise.
+BASE ?= main
+diff: $(READY)
+	@python -m stages.report $(BASE)
 
 lock: $(READY)
 	uv pip compile --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \

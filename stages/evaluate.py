@@ -1,8 +1,12 @@
-"""Synthetic against real pictures: python -m stages.evaluate REAL SYNTHETIC METRICS PICTURES.
+"""Synthetic against real pictures.
 
-REAL and SYNTHETIC are any two folders of pictures, METRICS the JSON file to write, PICTURES the
-folder for the contact sheet. params.yaml's `evaluate` says on which features, and how many
-pictures of each folder at most.
+python -m stages.evaluate REAL SYNTHETIC METRICS PICTURES [TRAINING [MANIFEST]]
+
+REAL, SYNTHETIC and TRAINING are any folders of pictures, METRICS the JSON file to write, PICTURES
+the folder for the sheets to look at. TRAINING is what the model was trained on: without it nothing
+is said of copies. MANIFEST is the table `prepare` writes: without it each picture counts as a
+patient of its own. params.yaml's `evaluate` says on which features, and how many pictures of each
+folder at most.
 """
 
 import json
@@ -12,14 +16,23 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, real: Path, synthetic: Path, metrics: Path, pictures: Path) -> None:
+def main(
+    params: Params,
+    real: Path,
+    synthetic: Path,
+    metrics: Path,
+    pictures: Path,
+    training: Path | None = None,
+    manifest: Path | None = None,
+) -> None:
     from mpox import evaluation, images
 
-    numbers, sheet = evaluation.evaluate(
-        real, synthetic, params.evaluate, params.resolution, params.seed
+    numbers, sheets = evaluation.evaluate(
+        real, synthetic, params.evaluate, params.resolution, params.seed, training, manifest
     )
     pictures.mkdir(parents=True, exist_ok=True)
-    images.write(pictures / "contact_sheet.jpg", sheet)
+    for name, sheet in sheets.items():
+        images.write(pictures / f"{name}.jpg", sheet)
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(numbers, indent=2) + "\n")
 

@@ -1,13 +1,15 @@
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from mpox import evaluation, features, frechet, images, kernel
+from mpox import collection, evaluation, features, frechet, halves, images, kernel, sheets
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from stages.evaluate import main
@@ -39,6 +41,18 @@ def seen(monkeypatch):
     return shown
 
 
+@pytest.fixture
+def prepared(tmp_path):
+    """12 test pictures of 6 patients, 14 synthetic ones, 16 training ones of 4, the manifest."""
+    real, synthetic = fill(tmp_path / "test", 12, 0), fill(tmp_path / "synthetic", 14, 1)
+    training, manifest = fill(tmp_path / "train", 16, 2), tmp_path / "manifest.csv"
+    rows = [f"a,0,p{i // 2},test,test/{i:03d}.png," for i in range(12)]
+    rows += [f"a,0,q{i // 4},train,train/{i:03d}.png," for i in range(16)]
+    rows += ["b,0,,,,cannot be read"]
+    manifest.write_text("\n".join(["source,sha256,group,split,file,reason", *rows, ""]))
+    return real, synthetic, training, manifest
+
+
 def test_numbers_are_those_of_the_formulas(seen, tmp_path):
     """On the features of the pictures as they went in: squared, resized, recoded."""
     real, synthetic = fill(tmp_path / "real", 12, 0), fill(tmp_path / "synthetic", 12, 1, "jpg")
@@ -58,16 +72,113 @@ def test_numbers_are_those_of_the_formulas(seen, tmp_path):
     )
 
 
-def test_each_number_has_its_n_and_every_value_is_a_scalar(seen, tmp_path):
-    real, synthetic = fill(tmp_path / "real", 9, 0), fill(tmp_path / "synthetic", 14, 1)
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0)
-    sizes = {key: metrics[key] for key in metrics if key.endswith("_n") or key.startswith("n_")}
-    assert sizes == {"n_real": 9, "n_synthetic": 14, "fid_n": 9, "fid_half_n": 4, "ssim_n": 9}
-    assert metrics["features"] == "tiny" and metrics["features_sha256"] == "01234567"
-    assert all(isinstance(value, str | int | float) for value in metrics.values())
-    for value in metrics.values():
-        assert not isinstance(value, float) or value == float(f"{value:.6g}")
-    assert json.loads(json.dumps(metrics)) == metrics
+def test_identity_says_what_may_be_compared(seen, prepared):
+    real, synthetic, training, manifest = prepared
+    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    identity = metrics["identity"]
+    assert identity["features"] == "tiny" and identity["features_sha256"] == "01234567"
+    assert {k: v for k, v in identity.items() if k.startswith("n_")} == {
+        "n_test": 12, "n_training": 16, "n_synthetic": 14, "n_fid": 12, "n_half": 6,
+    }  # fmt: skip
+    assert (identity["neighbours"], identity["ms_ssim_scales"]) == (5, 2)
+    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    assert again == metrics
+    (training / "000.png").write_bytes((synthetic / "000.png").read_bytes())
+    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    assert other["identity"].pop("split") != identity.pop("split")
+    assert other["identity"] == identity
+
+
+def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen, prepared):
+    metrics, _ = evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    numbers = {k: v for k, v in metrics.items() if k != "identity"}
+    for value in numbers.values():
+        assert isinstance(value, int) or value == float(f"{value:.6g}")
+    for name in (key.removesuffix("_lo") for key in numbers if key.endswith("_lo")):
+        assert numbers[f"{name}_lo"] <= numbers[name] <= numbers[f"{name}_hi"]
+    for name in ("precision", "recall", "density", "coverage", "vendi_ratio", "ms_ssim",
+                 "repeat_rate", "copy_rate", "ssim_nearest", "kid"):  # fmt: skip
+        assert {f"{name}_null", f"{name}_noise"} < set(numbers)
+    for name in ("precision_hi", "recall_hi", "coverage_hi"):
+        assert numbers[name] <= 1
+
+
+def test_without_training_pictures_nothing_is_said_of_copies(seen, prepared):
+    metrics, sheets = evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0)
+    assert not [
+        key for key in metrics if key.startswith(("copy", "hash", "fid_gap", "ssim_nearest"))
+    ]
+    assert metrics["identity"]["n_training"] == 0
+    assert list(sheets) == ["contact_sheet"]
+
+
+def test_halves_share_no_patient_of_the_manifest(seen, prepared, monkeypatch):
+    drawn = []
+    draw = halves.draw
+    monkeypatch.setattr(
+        halves, "draw", lambda groups, *rest: (drawn.append(list(groups)), draw(groups, *rest))[1]
+    )
+    evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
+    test, synthetic, training = drawn[:3]
+    assert test == [f"p{i // 2}" for i in range(12)]
+    assert training == [f"q{i // 4}" for i in range(16)]
+    assert len(set(synthetic)) == 14
+
+
+def test_a_copy_is_counted_and_shown_first(seen, prepared):
+    real, synthetic, training, manifest = prepared
+    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    turned = np.rot90(images.read(training / "005.png"))
+    for i in (3, 4, 5, 6):
+        images.write(synthetic / f"{i:03d}.png", turned)
+    metrics, pictures = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    assert metrics["copy_rate"] > 0.28 > clean["copy_rate"]
+    assert metrics["copy_rate_null"] == clean["copy_rate_null"]
+    assert metrics["copy_cosine"] > 0.999 > metrics["copy_threshold"]
+    assert metrics["hash_bits"] <= 2 < clean["hash_bits"]
+    assert metrics["hash_rate"] > 0.28 > clean["hash_rate"]
+    assert metrics["ssim_nearest"] > clean["ssim_nearest"] + 0.15
+    side = sheets.SIDE
+    left, right = (pictures["suspicious_pairs"][:side, i * side : (i + 1) * side] for i in (0, 1))
+    assert np.abs(left.astype(int) - right).mean() < 4
+    assert np.abs(left.astype(int) - cv2.resize(turned, (side, side))).mean() < 12
+
+
+def test_a_collapsed_set_repeats_itself(seen, prepared):
+    real, synthetic, *rest = prepared
+    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    for i in range(7):
+        images.write(synthetic / f"{i:03d}.png", images.read(synthetic / f"{i + 7:03d}.png"))
+    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    assert metrics["repeat_rate"] > 0.7 > clean["repeat_rate"]
+    assert metrics["vendi_ratio"] < clean["vendi_ratio"]
+    assert metrics["ms_ssim"] > clean["ms_ssim"]
+
+
+def test_the_gap_says_which_pictures_were_learnt(seen, prepared):
+    real, _, training, manifest = prepared
+    learnt, _ = evaluation.evaluate(real, training, SETTINGS, SIZE, 0, training, manifest)
+    held_out, _ = evaluation.evaluate(real, real, SETTINGS, SIZE, 0, training, manifest)
+    assert learnt["fid_gap"] > 0 > held_out["fid_gap"]
+
+
+def test_a_picture_the_manifest_does_not_list_is_named(seen, prepared):
+    real, synthetic, training, manifest = prepared
+    fill(real / "new", 1, 7)
+    with pytest.raises(InputError, match=r"manifest\.csv: does not list .*new.000\.png"):
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, Path("nowhere.csv"))
+
+
+@pytest.mark.parametrize("which", ["test", "train"])
+def test_one_patient_alone_is_refused_by_folder(seen, prepared, which):
+    real, synthetic, training, manifest = prepared
+    text = manifest.read_text()
+    manifest.write_text(re.sub(rf",[pq]\d,{which},", f",same,{which},", text))
+    with pytest.raises(InputError, match=f"{which}: too few patients"):
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
 
 
 def test_ssim_pairs_by_name_and_shows_how_little_it_says(seen, tmp_path):
@@ -98,20 +209,21 @@ def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
     folder = fill(tmp_path / "real", 20, 0)
     (folder / "notes.txt").touch()
     names = sorted(path.name for path in folder.glob("*.png"))
-    drawn = [path.name for path in evaluation.choose(folder, 7, 3)]
-    assert drawn == [path.name for path in evaluation.choose(folder, 7, 3)] == sorted(drawn)
+    drawn = [path.name for path in collection.choose(folder, 7, 3)]
+    assert drawn == [path.name for path in collection.choose(folder, 7, 3)] == sorted(drawn)
     assert len(set(drawn)) == 7 and drawn != names[:7]
-    assert drawn != [path.name for path in evaluation.choose(folder, 7, 4)]
-    assert set(drawn) < {path.name for path in evaluation.choose(folder, 8, 3)}
+    assert drawn != [path.name for path in collection.choose(folder, 7, 4)]
+    assert set(drawn) < {path.name for path in collection.choose(folder, 8, 3)}
     for most in (None, 50):
-        assert [path.name for path in evaluation.choose(folder, most, 3)] == names
+        assert [path.name for path in collection.choose(folder, most, 3)] == names
 
 
 def test_max_pictures_limits_both_folders(seen, tmp_path):
     real, synthetic = fill(tmp_path / "real", 9, 0), fill(tmp_path / "synthetic", 14, 1)
     settings = SETTINGS.model_copy(update={"max_pictures": 5})
     metrics, _ = evaluation.evaluate(real, synthetic, settings, SIZE, 0)
-    assert (metrics["n_real"], metrics["n_synthetic"], metrics["ssim_n"]) == (5, 5, 5)
+    identity = metrics["identity"]
+    assert (identity["n_test"], identity["n_synthetic"], identity["n_fid"]) == (5, 5, 5)
     assert len(seen) == 10
 
 
@@ -156,12 +268,16 @@ def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
 def test_the_stage_writes_the_same_files_each_time(tmp_path):
     """With the network itself, so that its bits are in the comparison too."""
     real, synthetic = fill(tmp_path / "real", 5, 0), fill(tmp_path / "synthetic", 6, 1)
+    manifest = tmp_path / "manifest.csv"
+    rows = [f"p{i},real/{i:03d}.png" for i in range(5)]
+    manifest.write_text("\n".join(["group,file", *rows, ""]))
     params = SimpleNamespace(evaluate=SETTINGS, resolution=SIZE, seed=7)
     written = []
     for run in ("one", "two"):
         metrics, pictures = tmp_path / run / "evaluation.json", tmp_path / run / "pictures"
-        main(params, real, synthetic, metrics, pictures)
-        written.append((metrics.read_bytes(), (pictures / "contact_sheet.jpg").read_bytes()))
+        main(params, real, synthetic, metrics, pictures, real, manifest)
+        written.append({path.name: path.read_bytes() for path in (metrics, *pictures.iterdir())})
     assert written[0] == written[1]
-    numbers = json.loads(written[0][0])
-    assert numbers["features"] == "efficientnet_lite0" and numbers["fid"] > 0
+    assert set(written[0]) == {"evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg"}
+    numbers = json.loads(written[0]["evaluation.json"])
+    assert numbers["identity"]["features"] == "efficientnet_lite0" and numbers["fid"] > 0

@@ -49,33 +49,3 @@ def test_float32_features_are_measured_in_float64():
     assert frechet.distance(rows[:30], rows[30:]) == pytest.approx(
         frechet.distance(rows[:30].astype(np.float64), rows[30:].astype(np.float64)), rel=1e-12
     )
-
-
-def test_the_excess_over_the_floor_is_the_synthetic_sets_own():
-    rng = np.random.default_rng(6)
-    real, same, shifted = rng.normal(size=(3, 100, 60))
-    shifted += 1
-    half, floor = frechet.with_floor(real, same, 20, np.random.default_rng(0))
-    assert floor > 10  # far from zero for two sets of one kind
-    assert half - floor == pytest.approx(0, abs=3)
-    half, floor = frechet.with_floor(real, shifted, 20, np.random.default_rng(0))
-    assert half - floor == pytest.approx(60, abs=6)
-
-
-@pytest.mark.parametrize(("n", "m", "size"), [(10, 50, 5), (11, 50, 5), (10, 3, 3)])
-def test_floor_is_drawn_without_replacement_at_one_size(monkeypatch, n, m, size):
-    drawn = []
-
-    def record(a, b):
-        drawn.append((a[:, 0].tolist(), b[:, 0].tolist()))
-        return 0.0
-
-    monkeypatch.setattr(frechet, "distance", record)
-    real, synthetic = np.arange(n)[:, None], 100 + np.arange(m)[:, None]
-    frechet.with_floor(real, synthetic, 4, np.random.default_rng(7))
-    assert frechet.half_size(n, m) == size
-    assert len({tuple(one) for one, _ in drawn[::2]}) == 4
-    for (one, fake), (same, other) in zip(drawn[::2], drawn[1::2], strict=True):
-        assert one == same
-        assert len({*one, *other}) == 2 * size and max(one + other) < n
-        assert len(set(fake)) == size and min(fake) >= 100

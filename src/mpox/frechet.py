@@ -2,7 +2,7 @@
 
 The distance of N pictures from N others of the very same kind is not zero: it falls like N^-½ and
 is still large at a few hundred. So it compares only at equal N, and means something only beside
-its floor (`with_floor`).
+its floor, the same distance of real pictures from real ones.
 """
 
 import numpy as np
@@ -20,32 +20,6 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     (mean_a, A), (mean_b, B) = _gaussian(a), _gaussian(b)
     apart = np.sum((mean_a - mean_b) ** 2)
     return float(apart + np.sum(A**2) + np.sum(B**2) - 2 * np.linalg.norm(A @ B.T, "nuc"))
-
-
-def with_floor(
-    real: np.ndarray, synthetic: np.ndarray, draws: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Mean distance of half the real set from as many synthetic, and from its other half.
-
-    The second is the floor: what the same measure at the same N gives for real against real.
-    Their difference is what the synthetic pictures add. Both are means over `draws` random splits
-    without replacement (a bootstrap's repeats would raise the distance). real n×d, synthetic m×d;
-    each side of a distance has min(⌊n/2⌋, m) rows.
-    """
-    size = half_size(len(real), len(synthetic))
-    to_synthetic, to_real = [], []
-    for _ in range(draws):
-        order = rng.permutation(len(real))
-        half, other = real[order[:size]], real[order[size : 2 * size]]
-        drawn = synthetic[rng.choice(len(synthetic), size, replace=False)]
-        to_synthetic.append(distance(half, drawn))
-        to_real.append(distance(half, other))
-    return float(np.mean(to_synthetic)), float(np.mean(to_real))
-
-
-def half_size(real: int, synthetic: int) -> int:
-    """Rows on each side of the distances of `with_floor`."""
-    return min(real // 2, synthetic)
 
 
 def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

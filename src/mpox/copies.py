@@ -1,0 +1,86 @@
+"""Synthetic pictures held against the training pictures: was one of them learnt by heart?
+
+A copy may be flipped or turned, as augmentation shows them, so each training picture is compared
+in all eight ways a square can lie. How alike two pictures of different patients can be is learnt
+from the training set itself, and how often that alone raises an alarm from held-out pictures.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+WAYS = 8  # a square can lie: four turns, and those of its mirror image
+PERCENTILE = 99.0  # of real pictures count as unlike those of all other patients
+BLOCK = 512  # rows of cosines in memory at once
+
+
+class Nearest(NamedTuple):
+    """The most similar training picture of each of n pictures."""
+
+    cosine: np.ndarray  # n
+    picture: np.ndarray  # n, index of the training picture
+    way: np.ndarray  # n, how it lies: index into `ways`
+
+
+def ways(picture: np.ndarray) -> list[np.ndarray]:
+    """A square picture in all WAYS: as it is, turned by 90°, 180°, 270°, and those mirrored."""
+    turned = [np.rot90(picture, quarter) for quarter in range(4)]
+    return [np.ascontiguousarray(each) for each in [*turned, *(each[:, ::-1] for each in turned)]]
+
+
+def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:
+    """For features n×d of pictures, the nearest by cosine of training features t×WAYS×d."""
+    return _nearest(rows, training, np.zeros((len(rows), len(training)), bool))
+
+
+def among(rows: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Cosine (n) of each of n×d features to its nearest one of another of `groups` (n).
+
+    n×WAYS×d: of each as it is to the others in all the ways they can lie.
+    """
+    patient, lying = np.asarray(groups), rows.reshape(len(rows), -1, rows.shape[-1])
+    return _nearest(lying[:, 0], lying, patient[:, None] == patient).cosine
+
+
+def threshold(cosines: np.ndarray) -> float:
+    """The cosine above which two pictures count as one, from real ones `among` other patients.
+
+    A photo collected twice must not make copies look usual: it is one patient's.
+    """
+    return float(np.percentile(cosines, PERCENTILE))
+
+
+def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """64-bit perceptual hashes of pictures (Zauner 2010), float32 n×64 of ±1.
+
+    As features they see shapes, whatever the network makes of a picture's noise and blocks.
+    """
+    found = [imagehash.phash(Image.fromarray(each)).hash.ravel() for each in pictures]
+    return np.where(np.stack(found), 1, -1).astype(np.float32)
+
+
+def bits(cosine: float) -> int:
+    """In how many of 64 bits two `hashes` of that cosine differ."""
+    return round(32 * (1 - cosine))
+
+
+def _nearest(rows: np.ndarray, training: np.ndarray, excluded: np.ndarray) -> Nearest:
+    """As `nearest`, where `excluded` (n×t) is not true."""
+    lying = _unit(training.reshape(-1, training.shape[-1]))
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosines = _unit(rows[block]) @ lying.T
+        cosines[np.repeat(excluded[block], training.shape[1], axis=1)] = -np.inf
+        best = cosines.argmax(axis=1)
+        found.append((cosines.max(axis=1), *np.divmod(best, training.shape[1])))
+    return Nearest(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows (…×d) at length 1, in float64."""
+    rows = np.asarray(rows, np.float64)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from mpox import halves
+
+
+def test_halves_share_no_patient_and_have_one_size():
+    rng = np.random.default_rng(0)
+    groups = [f"p{p}" for p, size in enumerate(rng.integers(1, 7, 30)) for _ in range(size)]
+    pairs = halves.draw(groups, 50, rng)
+    sizes = {len(side) for pair in pairs for side in pair}
+    assert len(sizes) == 1 and len(groups) / 2 - 6 < sizes.pop() <= len(groups) // 2
+    for one, other in pairs:
+        assert len({*one, *other}) == len(one) + len(other)  # without replacement
+        assert not {groups[i] for i in one} & {groups[i] for i in other}
+    assert len({tuple(sorted(one)) for one, _ in pairs}) == 50
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 5), (11, 5)])
+def test_pictures_without_known_patients_are_halved_exactly(n, size):
+    for one, other in halves.draw([str(i) for i in range(n)], 8, np.random.default_rng(1)):
+        assert len(one) == len(other) == size
+
+
+def test_one_patient_has_no_two_halves():
+    (one, other), *_ = halves.draw(["p"] * 8, 3, np.random.default_rng(2))
+    assert len(one) == len(other) == 0
+
+
+def test_every_row_is_as_likely_as_any_other_of_its_kind():
+    groups = [f"p{i // 4}" for i in range(40)]
+    pairs = halves.draw(groups, 2000, np.random.default_rng(3))
+    seen = np.bincount(np.concatenate([one for one, _ in pairs]), minlength=40) / 2000
+    assert seen == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_spread_is_that_of_the_whole_sets_mean(members):
+    """Patients differ with variance 1, pictures of one patient with 0.25: closed form."""
+    rng = np.random.default_rng(4)
+    groups = [f"p{i // members}" for i in range(120)]
+    expected = halves.Z * np.sqrt((1 + 0.25 / members) / (120 / members))
+    found = []
+    for _ in range(40):
+        values = np.repeat(rng.normal(size=120 // members), members) + rng.normal(0, 0.5, 120)
+        pairs = halves.draw(groups, 100, rng)
+        found.append(halves.spread(np.array([values[one].mean() for one, _ in pairs])))
+    assert np.mean(found) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [40, 25])
+def test_noise_is_that_of_one_sets_mean(size):
+    """x · y, of halves of x: only y's mean counts, whatever x does; closed form."""
+    rng, found = np.random.default_rng(5), []
+    names = [str(i) for i in range(80)]
+    for _ in range(20):
+        x, y = rng.normal(3, 9, 80), rng.normal(5, 2, 80)
+        firsts = [one for one, _ in halves.draw(names, 300, rng)]
+        sides = [(one[:size], other[:size]) for one, other in halves.draw(names, 300, rng)]
+        differences = [
+            x[a].mean() * (y[one].mean() - y[other].mean())
+            for a, (one, other) in zip(firsts, sides, strict=True)
+        ]
+        found.append(halves.noise(np.array(differences), sides, 80) / abs(x.mean()))
+    assert np.median(found) == pytest.approx(halves.Z * 2 / np.sqrt(80), rel=0.15)
