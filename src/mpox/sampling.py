@@ -38,7 +38,9 @@ def generate(
     """
     pipeline = base.load(model, resolution)
     lora.fuse(pipeline, adapter)
-    pipeline.to(PartialState().device, base.DTYPES[settings.precision])
+    pipeline.to(PartialState().device)
+    if settings.precision != "fp32":
+        pipeline.to(base.DTYPES[settings.precision])
     return draw_all(pipeline, work, settings, resolution, seed, "picture")
 
 
