@@ -40,6 +40,14 @@ def test_the_new_value_is_read_beside_its_null():
     assert {row.name: row.like_real for row in rows} == {"fid_excess": True, "kid": False}
 
 
+def test_a_null_that_is_a_rate_itself_has_noise_too():
+    rate = {"copy_rate": 0.0, "copy_rate_lo": 0.0, "copy_rate_hi": 0.03, "copy_rate_noise": 0.015}
+    for null_noise, like_real in ((0.0, False), (0.03, False), (0.045, True)):
+        both = metrics(**rate, copy_rate_null=0.05, copy_rate_null_noise=null_noise)
+        rows = {row.name: row for row in comparison.compare(both, both)}
+        assert rows["copy_rate"].like_real is like_real
+
+
 def test_markdown_names_what_changed():
     old, new = metrics(ssim=0.2), metrics(fid_excess=16.0, kid=0.31, ssim=0.3)
     lines = comparison.markdown(old, new, comparison.compare(old, new)).splitlines()

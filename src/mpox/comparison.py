@@ -33,6 +33,7 @@ class Row(NamedTuple):
     new: float
     noise: float  # the change must exceed it: half the width of its interval of 95 %
     null: float  # what held-out pictures give in the new evaluation
+    null_noise: float  # 0 where the interval holds it
     low: float  # the new value's interval …
     high: float
 
@@ -42,8 +43,12 @@ class Row(NamedTuple):
 
     @property
     def like_real(self) -> bool:
-        """Whether the new interval holds what held-out pictures give."""
-        return self.low <= self.null <= self.high
+        """Whether what held-out pictures give is no further off than chance puts it.
+
+        Beside the interval, that is the chance of the null itself, where it is known.
+        """
+        width = self.high - self.new if self.null > self.new else self.new - self.low
+        return abs(self.null - self.new) <= hypot(width, self.null_noise)
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
@@ -77,6 +82,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
                 new[name],
                 hypot(old[noise], new[noise]),
                 new[null] if isinstance(null, str) else null,
+                new.get(f"{null}_noise", 0.0),
                 new[f"{name}_lo"],
                 new[f"{name}_hi"],
             )

@@ -318,11 +318,13 @@ def memorisation(
             "copy_cosine": _six_digits(near.cosine.max()),
             "hash_bits": copies.bits(near_hash.cosine.max()),
         }
-        if each is test:  # of the null its value is enough
+        if each is test:  # of a null its value is enough, of a rate its noise: n is small
             rates = {
-                f"{name}_null": value
-                for name, value in rates.items()
+                f"{name}_null": rates[name]
+                for name in rates
                 if not name.endswith(("_lo", "_hi", "_noise"))
+            } | {
+                f"{name}_null_noise": rates[f"{name}_noise"] for name in ("copy_rate", "hash_rate")
             }
         metrics |= rates
     return metrics
