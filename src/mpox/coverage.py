@@ -52,9 +52,13 @@ def measure(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
 
 def _radii(rows: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each of n×d rows to its k-th nearest other one (n)."""
-    # a row is its own nearest neighbour, so the k-th other one is number k from zero
+    # a row is its own nearest neighbour, so the k-th other one is number k from zero; copied, for
+    # a view would keep every block
     return np.concatenate(
-        [np.partition(squared, k, axis=1)[:, k] for _, squared in _squared_distances(rows, rows)]
+        [
+            np.partition(squared, k, axis=1)[:, k].copy()
+            for _, squared in _squared_distances(rows, rows)
+        ]
     )
 
 
