@@ -215,8 +215,8 @@ def distances(
     # repeats show in a whole set, less in half of it
     mean["vendi_ratio"] = vendi.score(pair[1]) / vendi.score(pair[0])
     for name in ("precision", "recall", "density", "coverage", "vendi_ratio"):
-        bound = 1.0 if name in ("precision", "recall", "coverage") else np.inf
-        metrics |= _interval(name, mean[name], width[name], bound)
+        most = 1.0 if name in ("precision", "recall", "coverage") else np.inf
+        metrics |= _interval(name, mean[name], width[name], 0.0, most)
         metrics[f"{name}_null"] = _six_digits(floor[name])
         metrics[f"{name}_noise"] = _six_digits(noise[name])
     return metrics
@@ -399,12 +399,14 @@ def _nearest_pairs(
         yield picture, copies.ways(other)[way]
 
 
-def _interval(name: str, value: float, width: float, bound: float = np.inf) -> Metrics:
-    """A number and its interval of 95 %, value ± width but no more than `bound`."""
+def _interval(
+    name: str, value: float, width: float, least: float = -np.inf, most: float = np.inf
+) -> Metrics:
+    """A number and its interval of 95 %, value ± width, within what is possible."""
     return {
         name: _six_digits(value),
-        f"{name}_lo": _six_digits(value - width),
-        f"{name}_hi": _six_digits(min(value + width, bound)),
+        f"{name}_lo": _six_digits(max(value - width, least)),
+        f"{name}_hi": _six_digits(min(value + width, most)),
     }
 
 
