@@ -12,7 +12,7 @@ import numpy as np
 
 from mpox import seeds
 
-KINDS = ("mpox", "vesicle", "naevus", "plaque", "healthy")
+KINDS = ("mpox", "vesicle", "acne", "naevus", "plaque", "healthy")
 
 
 def _vector(values: list) -> np.ndarray:
@@ -28,12 +28,24 @@ MONK_TONES = (
 # falls from blue to red (shape after Jacques 2013, Phys. Med. Biol. 58 R37, fig. 3).
 BLOOD_ABSORPTION = _vector([0.20, 1.00, 0.85])
 MELANIN_ABSORPTION = _vector([0.65, 1.00, 1.35])
-PUS = _vector([0.80, 0.66, 0.46])  # linear RGB, yellowish white
+PUS = _vector([0.86, 0.72, 0.50])  # linear RGB, yellowish white
 CRUST = _vector([0.055, 0.022, 0.014])  # linear RGB, dried blood
-SCALE = _vector([0.72, 0.68, 0.66])  # linear RGB, dry horn
+SCALE = _vector([0.84, 0.80, 0.76])  # linear RGB, dry horn
+DARK_HAIR = _vector([0.020, 0.014, 0.010])  # linear RGB
+PALE_HAIR = _vector([0.62, 0.50, 0.34])  # linear RGB
 GOLDEN_RATIO = 0.6180339887  # steps through [0, 1) evenly whatever the number of patients
 
-FURROW_DEPTH = 0.14  # pixels
+FURROW_DEPTH = 0.18  # pixels
+PORE_DEPTH = 0.35  # pixels
+# Stages of mpox by maturity: papule below the first pair, crust above the second, between them the
+# umbilicated pustule; within a pair one passes into the other.
+PAPULE_TO_PUSTULE = (0.10, 0.22)
+PUSTULE_TO_CRUST = (0.62, 0.95)
+HAIRY_SHARE = 0.3  # of patients
+HAIRS = 6.0  # mean number in a picture of a hairy patient
+SHINE_EXPONENT = 48  # Blinn–Phong
+DEFOCUS_BLUR = 0.016  # shares of the side, standard deviation where the picture is least sharp
+MOST_VIGNETTING = 0.3  # share of light lost in the corners
 TARGET_BRIGHTNESS = 0.30  # linear light the camera exposes for …
 EXPOSURE_STRENGTH = 0.45  # … reaching it to this degree, so that dark skin stays dark
 
@@ -48,7 +60,10 @@ class Patient:
     warmth: float  # white balance: red gain, inverse blue gain
     lesion_size: float  # 0 smallest … 1 largest of the kind
     redness: float  # strength of the inflammation around lesions
-    maturity: float  # mpox: 0 fresh pustule … 1 crusted
+    maturity: float  # mpox: 0 papule … 1 crusted
+    oiliness: float  # 0 dry and dull … 1 oily and shining
+    hairy: bool
+    pale_hair: bool
 
 
 class Phantom(NamedTuple):
@@ -67,6 +82,9 @@ def patient(kind: str, index: int, seed: int) -> Patient:
         lesion_size=rng.uniform(),
         redness=rng.uniform(0.5, 1.0),
         maturity=rng.uniform(),
+        oiliness=rng.uniform(),
+        hairy=rng.uniform() < HAIRY_SHARE,
+        pale_hair=rng.uniform() < 0.4,
     )
 
 
@@ -82,6 +100,8 @@ def draw(kind: str, index: int, picture: int, seed: int, size: int = 128) -> Pha
     skin = _Skin(size, rng)
     if kind != "healthy":
         _LESIONS[kind](skin, who, rng)
+    if who.hairy:
+        skin.grow_hair(rng)
     return Phantom(_photograph(skin, who, rng), skin.mask)
 
 
@@ -94,22 +114,41 @@ class _Skin:
     def __init__(self, size: int, rng: np.random.Generator):
         self.size = size
         self.height = self._relief(rng)  # pixels
-        self.blood = 0.14 + 0.035 * _noise(rng, size, 5) + 0.02 * _noise(rng, size, 24)
+        self.blood = 0.14 + 0.03 * _noise(rng, size, 5) + 0.02 * _noise(rng, size, 24)
         self.melanin = 0.03 * _noise(rng, size, 4) + 0.02 * _noise(rng, size, 16)
         self.pus = np.zeros((size, size), np.float32)  # 0 … 1, opaque at 1; likewise:
         self.crust = np.zeros((size, size), np.float32)
         self.scale = np.zeros((size, size), np.float32)
-        self.gloss = np.full((size, size), 0.02, np.float32)
+        self.hair = np.zeros((size, size), np.float32)
+        self.gloss = np.zeros((size, size), np.float32)  # on top of the skin's own
         self.mask = np.zeros((size, size), bool)
 
     def _relief(self, rng: np.random.Generator) -> np.ndarray:
         """Primary furrows in two crossing directions on a gently curved body."""
         angle = rng.uniform(0, np.pi)
-        relief = 0.018 * self.size * _noise(rng, self.size, 2)
+        relief = 0.011 * self.size * _noise(rng, self.size, 2)
         for turn in (angle, angle + rng.uniform(1.0, 1.6)):
             lines = _noise(rng, self.size, 18, stretch=2.2, angle=turn)
             relief -= FURROW_DEPTH * np.exp(-((lines / 0.35) ** 2))
-        return relief + 0.08 * _noise(rng, self.size, 40)
+        pores = np.clip(_noise(rng, self.size, 30) - 1.2, 0, 1)
+        return relief + 0.07 * _noise(rng, self.size, 40) - PORE_DEPTH * pores
+
+    def grow_hair(self, rng: np.random.Generator) -> None:
+        """Fine curved hairs that lie roughly one way, anywhere in the picture."""
+        hairs = np.zeros((self.size, self.size), np.uint8)
+        lie, fraction = rng.uniform(0, 2 * np.pi), 4  # bits after the binary point
+        along = np.linspace(0, 1, 12)
+        for _ in range(1 + rng.poisson(HAIRS)):
+            turn = lie + rng.normal(0, 0.35) + rng.normal(0, 0.5) * along
+            step = self.size * rng.uniform(0.25, 0.6) / len(along)
+            track = rng.uniform(-0.1, 1.0, 2) * self.size + step * np.cumsum(
+                np.c_[np.cos(turn), np.sin(turn)], axis=0
+            )
+            points = np.round(track * 2**fraction).astype(np.int32)
+            # int() where OpenCV's types want it
+            shade = int(rng.uniform(70, 180))
+            cv2.polylines(hairs, [points], False, shade, 1, cv2.LINE_AA, fraction)
+        self.hair = hairs.astype(np.float32) / 255
 
     def spot(self, x, y, radius, rng, *, ellipse=1.25, ragged=0.08, reach=2.4):
         """A window around (x, y) and in it r, 1 on a slightly irregular outline (pixels)."""
@@ -150,11 +189,22 @@ def _inside(r: np.ndarray, edge: float = 1.0, softness: float = 0.12) -> np.ndar
     return 1 / (1 + np.exp(np.clip((r - edge) / (softness / 2), -30, 30)))
 
 
+def _step(value: float, pair: tuple[float, float]) -> float:
+    """0 below the pair, 1 above, smooth between."""
+    share = min(max((value - pair[0]) / (pair[1] - pair[0]), 0.0), 1.0)
+    return share * share * (3 - 2 * share)
+
+
+def _lay(cover: np.ndarray, window: tuple, amount: np.ndarray) -> None:
+    """Covers overlap without adding up: the thicker one counts."""
+    cover[window] = np.maximum(cover[window], amount)
+
+
 def _places(rng, size: int, number: int, radius: float, spacing: float, spread: float) -> list:
     """Up to `number` centres at least `spacing` radii apart, within `spread` of the middle."""
-    middle = size / 2 + rng.uniform(-0.12, 0.12, 2) * size
+    middle = size / 2 + rng.uniform(-0.08, 0.08, 2) * size
     places: list[np.ndarray] = []
-    for _ in range(8 * number):
+    for _ in range(20 * number):
         place = middle + rng.uniform(-spread, spread, 2) * size
         if all(np.hypot(*(place - other)) > spacing * radius for other in places):
             places.append(place)
@@ -166,50 +216,87 @@ def _places(rng, size: int, number: int, radius: float, spacing: float, spread: 
 # ---------------------------------------------------------------- lesions
 
 
-def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
-    """Umbilicated pustules, firm and deep-seated, all in one stage, on a red halo.
+def _inflame(skin: _Skin, who: Patient, window: tuple, halo: np.ndarray) -> None:
+    """Redness, which dark skin hides: there it is its darker, violet-brown hue that shows."""
+    skin.blood[window] += who.redness * halo
+    skin.melanin[window] += 0.30 * who.tone * who.redness * halo
 
-    Pale raised rim, sunken dark centre that grows into a crust (WHO, Atlas of mpox lesions, 2023).
+
+def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
+    """Firm, deep-seated lesions, all in one stage, on a halo, round a dark middle.
+
+    A papule with a first dimple; a pustule with a pale raised rim and a sunken dark centre; a dark
+    uneven crust in a pale collar (WHO, Atlas of mpox lesions, 2023).
     """
-    radius = skin.size * (0.075 + 0.085 * who.lesion_size)
-    number = 1 + rng.poisson(5.0 * (1 - who.lesion_size) + 0.8)
-    for x, y in _places(rng, skin.size, number, radius, 2.5, 0.36):
-        own = radius * rng.uniform(0.85, 1.15)
-        window, r = skin.spot(x, y, own, rng)
-        core = 0.30 + 0.28 * who.maturity
-        dome = _inside(r, 0.95, 0.22)
-        skin.height[window] += own * (0.34 * dome - 0.26 * _bump(r, 0, core))
-        skin.blood[window] += who.redness * (1.5 * _bump(r, 1.10, 0.34) + 0.5 * _bump(r, 1.3, 0.55))
-        rim = _bump(r, 0.68, 0.20) * (0.75 - 0.45 * who.maturity)
-        skin.pus[window] = np.maximum(skin.pus[window], rim)
-        skin.crust[window] = np.maximum(skin.crust[window], 0.95 * _inside(r, core, 0.16))
-        skin.gloss[window] += 0.22 * (1 - who.maturity) * dome
+    pustule, crusted = _step(who.maturity, PAPULE_TO_PUSTULE), _step(who.maturity, PUSTULE_TO_CRUST)
+    radius = skin.size * (0.10 + 0.09 * who.lesion_size)
+    number = 1 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
+    uneven = _noise(rng, skin.size, 16)
+    for x, y in _places(rng, skin.size, number, radius, 2.6, 0.33):
+        own = radius * rng.uniform(0.88, 1.06)
+        window, r = skin.spot(x, y, own, rng, ellipse=1.15, ragged=0.06)
+        patchy = uneven[window]
+        ragged = r * (1 + (0.05 + 0.14 * crusted) * patchy)
+        core = 0.22 + 0.10 * pustule + 0.30 * crusted
+        middle = _inside(ragged, core, 0.22)
+        dome = _inside(r, 0.88, 0.34)
+        _inflame(skin, who, window, (0.62 + 0.12 * patchy) * _bump(r, 1.05, 0.34))
+        _inflame(skin, who, window, 0.50 * _bump(r, 0.9, 0.80))
+        sunken = (0.10 + 0.16 * pustule - 0.20 * crusted) * _bump(r, 0, core + 0.08)
+        skin.height[window] += own * (0.36 * dome - sunken + 0.05 * crusted * middle * patchy)
+        rim = (0.22 + 0.50 * pustule - 0.22 * crusted) * (1 + 0.1 * patchy)
+        _lay(skin.pus, window, rim * _bump(r, 0.30 + 0.55 * core + 0.18, 0.30) * dome)
+        skin.blood[window] += (1.1 - 0.4 * crusted) * middle
+        _lay(skin.crust, window, (0.50 + 0.28 * pustule + 0.18 * crusted) * middle)
+        skin.gloss[window] += (0.03 + 0.09 * pustule) * (1 - crusted) * dome
         skin.mask[window] |= r < 1
 
 
 def _vesicle(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """Clear tense blisters in a group on a common red base, each with a glint of the lamp."""
-    radius = skin.size * (0.045 + 0.035 * who.lesion_size)
-    number = 4 + rng.poisson(4)
-    for x, y in _places(rng, skin.size, number, radius, 1.9, 0.24):
-        own = radius * rng.uniform(0.7, 1.2)
-        window, r = skin.spot(x, y, own, rng, reach=3.2)
+    radius = skin.size * (0.055 + 0.035 * who.lesion_size)
+    for x, y in _places(rng, skin.size, int(rng.integers(3, 8)), radius, 2.2, 0.26):
+        own = radius * rng.uniform(0.85, 1.1)
+        window, r = skin.spot(x, y, own, rng, ellipse=1.12, reach=3.2)
         dome = np.sqrt(np.clip(1 - r**2, 0, None))
-        skin.height[window] += 0.75 * own * dome
-        skin.blood[window] += who.redness * (0.45 * _bump(r, 0.8, 1.0) + 0.25 * _bump(r, 1.0, 0.25))
-        skin.pus[window] = np.maximum(skin.pus[window], 0.28 * _inside(r, 0.9))
-        skin.gloss[window] += 1.1 * _inside(r, 0.95)
+        skin.height[window] += 0.8 * own * dome
+        _inflame(skin, who, window, 0.40 * _bump(r, 0.8, 1.0) + 0.35 * _bump(r, 1.05, 0.3))
+        _lay(skin.pus, window, 0.30 * _inside(r, 0.92))
+        skin.gloss[window] += 0.65 * _inside(r, 0.95)
+        skin.mask[window] |= r < 1
+
+
+def _acne(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
+    """Inflamed papules, some with a small yellow-white head, of all stages; and open pores."""
+    radius = skin.size * (0.055 + 0.030 * who.lesion_size)
+    for x, y in _places(rng, skin.size, int(rng.integers(4, 9)), radius, 2.3, 0.40):
+        own = radius * rng.uniform(0.65, 1.2)
+        window, r = skin.spot(x, y, own, rng, ragged=0.12, reach=3.0)
+        _inflame(skin, who, window, 0.95 * _bump(r, 0, 0.95) + 0.25 * _bump(r, 0, 1.7))
+        skin.height[window] += 0.42 * own * _bump(r, 0, 0.75)
+        if rng.uniform() < 0.6:
+            _lay(skin.pus, window, 0.85 * _inside(r, 0.34, 0.22))
+        skin.gloss[window] += 0.08 * _bump(r, 0, 0.6)
+        skin.mask[window] |= r < 1
+    for x, y in _places(rng, skin.size, int(rng.integers(3, 8)), radius, 1.5, 0.42):
+        window, r = skin.spot(x, y, skin.size * rng.uniform(0.011, 0.018), rng, reach=4)
+        _lay(skin.crust, window, 0.8 * _inside(r, 1.0, 0.6))
+        skin.height[window] -= 0.5 * _bump(r, 0, 1.0)
         skin.mask[window] |= r < 1
 
 
 def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """One or two flat brown moles with a darker, slightly uneven middle."""
-    radius = skin.size * (0.09 + 0.14 * who.lesion_size)
-    for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.30):
-        own = radius * rng.uniform(0.7, 1.1)
-        window, r = skin.spot(x, y, own, rng, ellipse=1.4, ragged=0.2)
-        pigment = _inside(r, 1.0, 0.22) * (1.15 + 0.45 * _bump(r, 0.2, 0.5))
-        mottle = 1 + 0.16 * _noise(rng, skin.size, 14)[window]
+    radius = skin.size * (0.10 + 0.13 * who.lesion_size)
+    for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.28):
+        own = radius * rng.uniform(0.75, 1.1)
+        window, r = skin.spot(x, y, own, rng, ellipse=1.35, ragged=0.12)
+        pigment = _inside(r, 1.0, 0.24) * (1.15 + 0.5 * _bump(r, 0.2, 0.5))
+        mottle = (
+            1
+            + 0.12 * _noise(rng, skin.size, 14)[window]
+            + 0.08 * _noise(rng, skin.size, 36)[window]
+        )
         skin.melanin[window] += pigment * mottle
         skin.height[window] += 0.10 * own * _inside(r, 0.85, 0.4)
         skin.mask[window] |= r < 1
@@ -217,19 +304,27 @@ def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
 
 def _plaque(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """A broad, raised, sharply edged red area covered with silvery scale, as in psoriasis."""
-    radius = skin.size * (0.20 + 0.14 * who.lesion_size)
+    radius = skin.size * (0.22 + 0.14 * who.lesion_size)
+    sheets, splinters = _noise(rng, skin.size, 9), _noise(rng, skin.size, 34, stretch=1.6)
     for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.25), radius, 1.9, 0.24):
         own = radius * rng.uniform(0.8, 1.1)
-        window, r = skin.spot(x, y, own, rng, ellipse=1.4, ragged=0.3, reach=2.0)
-        area = _inside(r, 1.0, 0.14)
-        flakes = np.clip(_noise(rng, skin.size, 22)[window] - 0.25, 0, 1)
-        skin.blood[window] += who.redness * area * (1.15 + 0.2 * _bump(r, 0.95, 0.15))
-        skin.scale[window] = np.maximum(skin.scale[window], 0.6 * flakes * _inside(r, 0.85, 0.3))
-        skin.height[window] += 1.2 * area + 1.0 * flakes * area
+        window, r = skin.spot(x, y, own, rng, ellipse=1.4, ragged=0.2, reach=2.0)
+        r = r * (1 + 0.02 * splinters[window])
+        area = _inside(r, 1.0, 0.07)
+        flakes = np.clip(0.42 + 0.20 * sheets[window] + 0.26 * splinters[window], 0, 1)
+        _inflame(skin, who, window, area * (1.05 + 0.25 * _bump(r, 0.95, 0.12)))
+        _lay(skin.scale, window, 0.80 * flakes * _inside(r, 0.86, 0.2))
+        skin.height[window] += area * (0.015 * skin.size + 1.1 * flakes)
         skin.mask[window] |= r < 1
 
 
-_LESIONS = {"mpox": _mpox, "vesicle": _vesicle, "naevus": _naevus, "plaque": _plaque}
+_LESIONS = {
+    "mpox": _mpox,
+    "vesicle": _vesicle,
+    "acne": _acne,
+    "naevus": _naevus,
+    "plaque": _plaque,
+}
 
 
 # ---------------------------------------------------------------- light and camera
@@ -245,23 +340,40 @@ def _to_srgb(linear: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-def _albedo(skin: _Skin, tone: float) -> np.ndarray:
+def _albedo(skin: _Skin, who: Patient) -> np.ndarray:
     """Linear RGB reflectance (size, size, 3): skin tone × exp(−pigment), then what lies on it."""
     monk = _to_linear(np.array(MONK_TONES) / 255).astype(np.float32)
     steps = np.arange(len(monk))
-    base = _vector([np.interp(tone * (len(monk) - 1), steps, monk[:, c]) for c in range(3)])
+    base = _vector([np.interp(who.tone * (len(monk) - 1), steps, monk[:, c]) for c in range(3)])
     density = skin.blood[..., None] * BLOOD_ABSORPTION
     density = density + skin.melanin[..., None] * MELANIN_ABSORPTION
     colour = base * np.exp(-density)
     # Pus and scale are lit by the light that the skin below lets through.
-    veil = 0.18 + 0.82 * float(base.mean())
-    for cover, matter in ((skin.pus, PUS * veil), (skin.scale, SCALE * veil), (skin.crust, CRUST)):
+    veil = 0.20 + 0.90 * float(base.mean())
+    hair = PALE_HAIR * veil if who.pale_hair else DARK_HAIR
+    for cover, matter in (
+        (skin.pus, PUS * veil),
+        (skin.scale, SCALE * veil),
+        (skin.crust, CRUST),
+        (skin.hair, hair),
+    ):
         colour += cover[..., None] * (matter - colour)
     return colour
 
 
 def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarray:
-    """Lambert and Blinn–Phong light, then exposure, white balance, lens and sensor, to uint8."""
+    """The skin in the lamp's light, then exposure, white balance, lens and sensor, to uint8."""
+    light = _light(skin, who)
+    light *= (TARGET_BRIGHTNESS / light.mean()) ** EXPOSURE_STRENGTH
+    light *= _vector([who.warmth, 1, 1 / who.warmth]) * rng.uniform(0.92, 1.08)
+    light = _through_lens(light, rng)
+    shot = rng.standard_normal(light.shape, dtype=np.float32)
+    light += shot * (0.012 * np.sqrt(np.clip(light, 0, None)) + 0.002)
+    return np.round(255 * _to_srgb(np.clip(light, 0, 1))).astype(np.uint8)
+
+
+def _light(skin: _Skin, who: Patient) -> np.ndarray:
+    """Lambert and Blinn–Phong light off the skin, linear RGB (size, size, 3)."""
     along = np.cos(who.lamp_height)
     lamp = _vector([along * np.cos(who.light), along * np.sin(who.light), np.sin(who.lamp_height)])
     half = lamp + _vector([0, 0, 1])
@@ -270,16 +382,26 @@ def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarr
     slope_y = cv2.Sobel(skin.height, cv2.CV_32F, 0, 1, scale=1 / 8)
     normal = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
     normal = normal / np.linalg.norm(normal, axis=2, keepdims=True)
-    diffuse = 0.35 + 0.75 * np.clip(normal @ lamp, 0, None)
-    glint = skin.gloss * np.clip(normal @ half, 0, None) ** 40
+    # A hair's shadow falls away from the lamp and is soft.
+    away = np.float32([[1, 0, -1.5 * lamp[0]], [0, 1, -1.5 * lamp[1]]])
+    shadow = cv2.GaussianBlur(cv2.warpAffine(skin.hair, away, skin.hair.shape), (0, 0), 1.0)
+    diffuse = (0.35 + 0.75 * np.clip(normal @ lamp, 0, None)) * (1 - 0.4 * shadow)
+    gloss = 0.004 + 0.03 * who.oiliness + skin.gloss * (0.7 + 0.6 * who.oiliness)
+    glint = gloss * (1 - skin.hair) * np.clip(normal @ half, 0, None) ** SHINE_EXPONENT
+    return _albedo(skin, who) * diffuse[..., None] + glint[..., None]
 
-    light = _albedo(skin, who.tone) * diffuse[..., None] + glint[..., None]
-    light *= (TARGET_BRIGHTNESS / light.mean()) ** EXPOSURE_STRENGTH
-    light *= _vector([who.warmth, 1, 1 / who.warmth]) * rng.uniform(0.92, 1.08)
-    light = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.4, 0.8))
-    shot = rng.standard_normal(light.shape, dtype=np.float32)
-    light += shot * (0.012 * np.sqrt(np.clip(light, 0, None)) + 0.002)
-    return np.round(255 * _to_srgb(np.clip(light, 0, 1))).astype(np.uint8)
+
+def _through_lens(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur that grows away from a tilted plane of focus, and darker corners."""
+    size = len(light)
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    tilt, shift = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.3)
+    distance = np.abs(float(np.cos(tilt)) * x + float(np.sin(tilt)) * y - shift)
+    unsharp = np.clip(rng.uniform(0.0, 1.2) * (distance - 0.25), 0, 1)[..., None]
+    sharp = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.4, 0.8))
+    soft = cv2.GaussianBlur(light, (0, 0), DEFOCUS_BLUR * size)
+    corners = 1 - rng.uniform(0, MOST_VIGNETTING) * (x**2 + y**2) / 2
+    return (sharp + unsharp * (soft - sharp)) * corners[..., None]
 
 
 # ---------------------------------------------------------------- words
@@ -287,6 +409,7 @@ def _photograph(skin: _Skin, who: Patient, rng: np.random.Generator) -> np.ndarr
 _NAMES = {
     "mpox": ("a monkeypox skin lesion",),
     "vesicle": ("vesicles", "a group of blisters", "herpes vesicles on the skin"),
+    "acne": ("acne", "inflamed pimples", "acne papules and pustules on the skin"),
     "naevus": ("a naevus", "a brown mole", "a pigmented naevus on the skin"),
     "plaque": ("a plaque", "a red scaly plaque", "a psoriasis plaque on the skin"),
     "healthy": ("healthy skin", "normal skin", "clear healthy skin without lesions"),
