@@ -42,7 +42,9 @@ PORE_DEPTH = 0.35  # pixels
 PAPULE_TO_PUSTULE = (0.10, 0.22)
 PUSTULE_TO_CRUST = (0.62, 0.95)
 HAIRY_SHARE = 0.3  # of patients
+PALE_HAIRED_SHARE = 0.4  # of the hairy
 HAIRS = 6.0  # mean number in a picture of a hairy patient
+HAIR_SHADOW = 1.5  # pixels from the hair when the lamp lies flat
 SHINE_EXPONENT = 48  # Blinn–Phong
 DEFOCUS_BLUR = 0.016  # shares of the side, standard deviation where the picture is least sharp
 MOST_VIGNETTING = 0.3  # share of light lost in the corners
@@ -84,7 +86,7 @@ def patient(kind: str, index: int, seed: int) -> Patient:
         maturity=rng.uniform(),
         oiliness=rng.uniform(),
         hairy=rng.uniform() < HAIRY_SHARE,
-        pale_hair=rng.uniform() < 0.4,
+        pale_hair=rng.uniform() < PALE_HAIRED_SHARE,
     )
 
 
@@ -141,14 +143,12 @@ class _Skin:
         for _ in range(1 + rng.poisson(HAIRS)):
             turn = lie + rng.normal(0, 0.35) + rng.normal(0, 0.5) * along
             step = self.size * rng.uniform(0.25, 0.6) / len(along)
-            track = rng.uniform(-0.1, 1.0, 2) * self.size + step * np.cumsum(
-                np.c_[np.cos(turn), np.sin(turn)], axis=0
-            )
+            track = step * np.cumsum(np.c_[np.cos(turn), np.sin(turn)], axis=0)
+            track += rng.uniform(-0.1, 1.0, 2) * self.size
             points = np.round(track * 2**fraction).astype(np.int32)
-            # int() where OpenCV's types want it
-            shade = int(rng.uniform(70, 180))
-            cv2.polylines(hairs, [points], False, shade, 1, cv2.LINE_AA, fraction)
-        self.hair = hairs.astype(np.float32) / 255
+            thickness = rng.uniform(70, 180)  # of 255: thinner than a pixel shows as fainter
+            cv2.polylines(hairs, [points], False, thickness, 1, cv2.LINE_AA, fraction)
+        self.hair += hairs / np.float32(255)
 
     def spot(self, x, y, radius, rng, *, ellipse=1.25, ragged=0.08, reach=2.4):
         """A window around (x, y) and in it r, 1 on a slightly irregular outline (pixels)."""
@@ -231,24 +231,25 @@ def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     pustule, crusted = _step(who.maturity, PAPULE_TO_PUSTULE), _step(who.maturity, PUSTULE_TO_CRUST)
     radius = skin.size * (0.10 + 0.09 * who.lesion_size)
     number = 1 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
-    uneven = _noise(rng, skin.size, 16)
+    uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
     for x, y in _places(rng, skin.size, number, radius, 2.6, 0.33):
         own = radius * rng.uniform(0.88, 1.06)
         window, r = skin.spot(x, y, own, rng, ellipse=1.15, ragged=0.06)
         patchy = uneven[window]
-        ragged = r * (1 + (0.05 + 0.14 * crusted) * patchy)
-        core = 0.22 + 0.10 * pustule + 0.30 * crusted
+        ragged = r * (1 + 0.10 * patchy)
+        core = 0.22 + 0.10 * pustule + 0.33 * crusted
         middle = _inside(ragged, core, 0.22)
-        dome = _inside(r, 0.88, 0.34)
+        dry = 1 - 0.3 * crusted * np.clip(grain[window], 0, 1)
+        dome = _inside(r, 0.92, 0.32)
         _inflame(skin, who, window, (0.62 + 0.12 * patchy) * _bump(r, 1.05, 0.34))
         _inflame(skin, who, window, 0.50 * _bump(r, 0.9, 0.80))
         sunken = (0.10 + 0.16 * pustule - 0.20 * crusted) * _bump(r, 0, core + 0.08)
-        skin.height[window] += own * (0.36 * dome - sunken + 0.05 * crusted * middle * patchy)
-        rim = (0.22 + 0.50 * pustule - 0.22 * crusted) * (1 + 0.1 * patchy)
-        _lay(skin.pus, window, rim * _bump(r, 0.30 + 0.55 * core + 0.18, 0.30) * dome)
+        skin.height[window] += own * (0.36 * dome - sunken) + 0.8 * crusted * middle * grain[window]
+        rim = (0.22 + 0.50 * pustule - 0.15 * crusted) * (1 + 0.1 * patchy)
+        _lay(skin.pus, window, rim * _bump(r, 0.50 + 0.50 * core, 0.30) * dome)
         skin.blood[window] += (1.1 - 0.4 * crusted) * middle
-        _lay(skin.crust, window, (0.50 + 0.28 * pustule + 0.18 * crusted) * middle)
-        skin.gloss[window] += (0.03 + 0.09 * pustule) * (1 - crusted) * dome
+        _lay(skin.crust, window, (0.50 + 0.28 * pustule + 0.16 * crusted) * middle * dry)
+        skin.gloss[window] += (0.02 + 0.04 * pustule) * (1 - crusted) * dome
         skin.mask[window] |= r < 1
 
 
@@ -259,9 +260,9 @@ def _vesicle(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
         own = radius * rng.uniform(0.85, 1.1)
         window, r = skin.spot(x, y, own, rng, ellipse=1.12, reach=3.2)
         dome = np.sqrt(np.clip(1 - r**2, 0, None))
-        skin.height[window] += 0.8 * own * dome
+        skin.height[window] += 0.65 * own * dome
         _inflame(skin, who, window, 0.40 * _bump(r, 0.8, 1.0) + 0.35 * _bump(r, 1.05, 0.3))
-        _lay(skin.pus, window, 0.30 * _inside(r, 0.92))
+        _lay(skin.pus, window, 0.26 * _inside(r, 0.92))
         skin.gloss[window] += 0.65 * _inside(r, 0.95)
         skin.mask[window] |= r < 1
 
@@ -269,16 +270,18 @@ def _vesicle(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
 def _acne(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """Inflamed papules, some with a small yellow-white head, of all stages; and open pores."""
     radius = skin.size * (0.055 + 0.030 * who.lesion_size)
-    for x, y in _places(rng, skin.size, int(rng.integers(4, 9)), radius, 2.3, 0.40):
+    pimples, pores = int(rng.integers(4, 9)), int(rng.integers(3, 8))
+    places = _places(rng, skin.size, pimples + pores, radius, 2.2, 0.42)
+    for x, y in places[:pimples]:
         own = radius * rng.uniform(0.65, 1.2)
         window, r = skin.spot(x, y, own, rng, ragged=0.12, reach=3.0)
         _inflame(skin, who, window, 0.95 * _bump(r, 0, 0.95) + 0.25 * _bump(r, 0, 1.7))
-        skin.height[window] += 0.42 * own * _bump(r, 0, 0.75)
+        skin.height[window] += 0.50 * own * _bump(r, 0, 0.75)
         if rng.uniform() < 0.6:
-            _lay(skin.pus, window, 0.85 * _inside(r, 0.34, 0.22))
+            _lay(skin.pus, window, 0.85 * _inside(r, 0.38, 0.22))
         skin.gloss[window] += 0.08 * _bump(r, 0, 0.6)
         skin.mask[window] |= r < 1
-    for x, y in _places(rng, skin.size, int(rng.integers(3, 8)), radius, 1.5, 0.42):
+    for x, y in places[pimples:]:
         window, r = skin.spot(x, y, skin.size * rng.uniform(0.011, 0.018), rng, reach=4)
         _lay(skin.crust, window, 0.8 * _inside(r, 1.0, 0.6))
         skin.height[window] -= 0.5 * _bump(r, 0, 1.0)
@@ -291,7 +294,7 @@ def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.28):
         own = radius * rng.uniform(0.75, 1.1)
         window, r = skin.spot(x, y, own, rng, ellipse=1.35, ragged=0.12)
-        pigment = _inside(r, 1.0, 0.24) * (1.15 + 0.5 * _bump(r, 0.2, 0.5))
+        pigment = _inside(r, 1.0, 0.24) * (1.30 + 0.5 * _bump(r, 0.2, 0.5))
         mottle = (
             1
             + 0.12 * _noise(rng, skin.size, 14)[window]
@@ -311,9 +314,9 @@ def _plaque(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
         window, r = skin.spot(x, y, own, rng, ellipse=1.4, ragged=0.2, reach=2.0)
         r = r * (1 + 0.02 * splinters[window])
         area = _inside(r, 1.0, 0.07)
-        flakes = np.clip(0.42 + 0.20 * sheets[window] + 0.26 * splinters[window], 0, 1)
+        flakes = np.clip(0.48 + 0.16 * sheets[window] + 0.22 * splinters[window], 0, 1)
         _inflame(skin, who, window, area * (1.05 + 0.25 * _bump(r, 0.95, 0.12)))
-        _lay(skin.scale, window, 0.80 * flakes * _inside(r, 0.86, 0.2))
+        _lay(skin.scale, window, 0.75 * flakes * _inside(r, 0.86, 0.2))
         skin.height[window] += area * (0.015 * skin.size + 1.1 * flakes)
         skin.mask[window] |= r < 1
 
@@ -348,13 +351,13 @@ def _albedo(skin: _Skin, who: Patient) -> np.ndarray:
     density = skin.blood[..., None] * BLOOD_ABSORPTION
     density = density + skin.melanin[..., None] * MELANIN_ABSORPTION
     colour = base * np.exp(-density)
-    # Pus and scale are lit by the light that the skin below lets through.
+    # What lies on the skin is lit from below too, by the light that the skin lets through.
     veil = 0.20 + 0.90 * float(base.mean())
     hair = PALE_HAIR * veil if who.pale_hair else DARK_HAIR
     for cover, matter in (
         (skin.pus, PUS * veil),
         (skin.scale, SCALE * veil),
-        (skin.crust, CRUST),
+        (skin.crust, CRUST * veil),
         (skin.hair, hair),
     ):
         colour += cover[..., None] * (matter - colour)
@@ -383,10 +386,10 @@ def _light(skin: _Skin, who: Patient) -> np.ndarray:
     normal = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
     normal = normal / np.linalg.norm(normal, axis=2, keepdims=True)
     # A hair's shadow falls away from the lamp and is soft.
-    away = np.float32([[1, 0, -1.5 * lamp[0]], [0, 1, -1.5 * lamp[1]]])
-    shadow = cv2.GaussianBlur(cv2.warpAffine(skin.hair, away, skin.hair.shape), (0, 0), 1.0)
+    away = _vector([[1, 0, -HAIR_SHADOW * lamp[0]], [0, 1, -HAIR_SHADOW * lamp[1]]])
+    shadow = cv2.GaussianBlur(cv2.warpAffine(skin.hair, away, (skin.size, skin.size)), (0, 0), 1.0)
     diffuse = (0.35 + 0.75 * np.clip(normal @ lamp, 0, None)) * (1 - 0.4 * shadow)
-    gloss = 0.004 + 0.03 * who.oiliness + skin.gloss * (0.7 + 0.6 * who.oiliness)
+    gloss = 0.003 + 0.022 * who.oiliness + skin.gloss * (0.7 + 0.6 * who.oiliness)
     glint = gloss * (1 - skin.hair) * np.clip(normal @ half, 0, None) ** SHINE_EXPONENT
     return _albedo(skin, who) * diffuse[..., None] + glint[..., None]
 
