@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,36 @@ from mpox import images, params, phantom
 COMMITTED = params.read(ROOT / "params/phantom.yaml", params.Phantoms)
 LESIONS = [kind for kind in phantom.KINDS if kind != "healthy"]
 SEED = 11
+
+
+def _change_patients(monkeypatch, **traits):
+    """Every patient drawn from here on has these traits, and is the same otherwise."""
+    patient = phantom.patient
+    monkeypatch.setattr(phantom, "patient", lambda *key: replace(patient(*key), **traits))
+
+
+def _spots(mask):
+    """Of each lesion that lies wholly in the picture: (y, x, radius), pixels."""
+    _, _, boxes, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return [
+        (y, x, np.sqrt(area / np.pi))
+        for (left, top, width, height, area), (x, y) in zip(boxes[1:], centres[1:], strict=True)
+        if left and top and left + width < len(mask) and top + height < len(mask)
+    ]
+
+
+def _ring(values, spot, inner, outer):
+    """Mean of the values between two radii around a lesion, in radii of the lesion."""
+    y, x, radius = spot
+    rows, columns = np.indices(values.shape[:2])
+    r = np.hypot(rows - y, columns - x) / radius
+    inside = (r >= inner) & (r < outer)
+    assert inside.any()
+    return values[inside].mean(axis=0)
+
+
+def _redness(rgb):
+    return np.log(rgb[0] / rgb[1])
 
 
 @pytest.mark.parametrize("kind", phantom.KINDS)
@@ -78,8 +109,10 @@ def test_pictures_of_a_patient_share_their_light():
         assert abs(off) < np.radians(40), f"patient {index}: {np.degrees(off):.0f}° off"
 
 
+@pytest.mark.parametrize("traits", [{}, {"tone": 0.99}], ids=["any tone", "darkest"])
 @pytest.mark.parametrize("kind", LESIONS)
-def test_the_mask_is_where_the_picture_differs_from_healthy_skin(kind, monkeypatch):
+def test_the_mask_is_where_the_picture_differs_from_healthy_skin(kind, traits, monkeypatch):
+    _change_patients(monkeypatch, **traits)
     ill = [phantom.draw(kind, i, 0, SEED) for i in range(8)]
     lesions = phantom._LESIONS[kind]
 
@@ -104,12 +137,134 @@ def test_healthy_skin_has_no_lesion():
     assert not any(phantom.draw("healthy", i, 0, SEED, 48).mask.any() for i in range(10))
 
 
+# ---------------------------------------------------------------- lesions
+
+
+@pytest.mark.parametrize(
+    ("kind", "smallest", "largest", "most"), [("mpox", 0.08, 0.21, 4), ("vesicle", 0.04, 0.105, 7)]
+)
+def test_lesions_are_large_few_and_apart(kind, smallest, largest, most):
+    for index in range(24):
+        mask = phantom.draw(kind, index, 0, SEED).mask
+        spots = _spots(mask)
+        number = cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
+        assert 1 <= number <= most
+        assert all(smallest < radius / len(mask) < largest for _, _, radius in spots)
+
+
+@pytest.mark.parametrize("tone", [0.1, 0.5, 0.97])
+@pytest.mark.parametrize("maturity", [0.0, 0.3, 0.8, 1.0])
+def test_mpox_of_every_stage_is_a_dark_middle_in_a_paler_rim_in_a_halo(tone, maturity, monkeypatch):
+    _change_patients(monkeypatch, tone=tone, maturity=maturity, hairy=False)
+    middle, rim, halo, skin = [], [], [], []
+    for index in range(10):
+        drawn = phantom.draw("mpox", index, 0, SEED)
+        small = cv2.resize(drawn.picture, (64, 64), interpolation=cv2.INTER_AREA).astype(float)
+        for y, x, radius in _spots(drawn.mask):
+            spot = (y / 2 - 0.25, x / 2 - 0.25, radius / 2)
+            middle.append(_ring(small, spot, 0, 0.2))
+            rings = [_ring(small, spot, r, r + 0.2) for r in (0.4, 0.6, 0.8)]
+            rim.append(max(rings, key=np.mean))
+            halo.append(_ring(small, spot, 1.1, 1.35))
+            skin.append(small[0:6].mean(axis=(0, 1)))
+    middle, rim, halo, skin = (np.mean(part, axis=0) for part in (middle, rim, halo, skin))
+    assert middle.mean() < 0.92 * rim.mean()
+    assert halo.mean() < 0.96 * skin.mean()
+    assert _redness(halo) > _redness(skin) + 0.05
+    assert _redness(halo) > _redness(rim) + 0.05
+
+
+def test_the_crust_of_mpox_grows_as_it_matures(monkeypatch):
+    dark = []
+    for maturity in (0.0, 0.4, 0.8, 1.0):
+        with monkeypatch.context() as changed:
+            _change_patients(changed, tone=0.3, maturity=maturity, hairy=False)
+            drawn = [phantom.draw("mpox", index, 0, SEED) for index in range(10)]
+        dark.append(np.mean([(p.mean(axis=2)[m] < 90).mean() for p, m in drawn]))
+    assert dark[0] < 0.02 < dark[1] < dark[2] < dark[3]
+
+
+def test_acne_is_red_some_with_a_yellow_white_head_and_none_with_a_dark_middle(monkeypatch):
+    _change_patients(monkeypatch, tone=0.3, hairy=False)
+    heads, pores = [], []
+    for index in range(16):
+        picture, mask = phantom.draw("acne", index, 0, SEED)
+        for spot in _spots(mask):
+            around = _ring(picture, spot, 2, 3)
+            if spot[2] > 4:
+                middle, ring = _ring(picture, spot, 0, 0.3), _ring(picture, spot, 0.6, 1.0)
+                assert _redness(ring) > _redness(around) + 0.05
+                heads.append(middle.mean() / ring.mean())
+            elif spot[2] < 3:
+                pores.append(_ring(picture, spot, 0, 1).mean() / around.mean())
+    assert min(heads) > 0.85
+    assert 0.2 < np.mean(np.array(heads) > 1.05) < 0.9
+    assert len(pores) > 20 and np.mean(pores) < 0.85
+
+
+# ---------------------------------------------------------------- what gives no kind away
+
+
+@pytest.mark.parametrize("kind", phantom.KINDS)
+def test_every_kind_has_the_same_patients(kind):
+    who = [phantom.patient(kind, i, SEED) for i in range(400)]
+    assert np.mean([p.hairy for p in who]) == pytest.approx(phantom.HAIRY_SHARE, abs=0.08)
+    assert np.mean([p.pale_hair for p in who]) == pytest.approx(phantom.PALE_HAIRED_SHARE, abs=0.08)
+    assert np.mean([p.oiliness for p in who]) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", phantom.KINDS)
+@pytest.mark.parametrize(("tone", "pale"), [(0.1, False), (0.95, True)])
+def test_hair_is_a_few_fine_lines_and_no_lesion(kind, tone, pale, monkeypatch):
+    _change_patients(monkeypatch, tone=tone, pale_hair=pale, hairy=True)
+    hairy = [phantom.draw(kind, index, 0, SEED) for index in range(8)]
+    grow = phantom._Skin.grow_hair
+
+    def shave(skin, rng):
+        """Draws the same random numbers, and leaves no hair."""
+        grow(skin, rng)
+        skin.hair[:] = 0
+
+    monkeypatch.setattr(phantom._Skin, "grow_hair", shave)
+    bald = [phantom.draw(kind, index, 0, SEED) for index in range(8)]
+    pairs = list(zip(hairy, bald, strict=True))
+    assert all(np.array_equal(with_hair.mask, without.mask) for with_hair, without in pairs)
+    change = np.array([h.picture.mean(axis=2) - b.picture.mean(axis=2) for h, b in pairs])
+    on_hair = np.abs(change) > 12
+    assert 0.001 < on_hair.mean() < 0.10
+    assert (np.sign(change[on_hair]) == (1 if pale else -1)).mean() > 0.7
+
+
+def test_oily_skin_shines(monkeypatch):
+    glitter = []
+    for oiliness in (0.0, 1.0):
+        with monkeypatch.context() as changed:
+            _change_patients(changed, tone=0.9, oiliness=oiliness, hairy=False)
+            drawn = [phantom.draw("healthy", index, 0, SEED).picture for index in range(8)]
+        glitter.append(np.mean([p.mean(axis=2).std() / p.mean() for p in drawn]))
+    assert glitter[1] > 1.4 * glitter[0]
+
+
+def test_the_lens_is_sharp_along_a_line_and_darker_in_the_corners():
+    noise = np.random.default_rng(0).random((128, 128, 3), np.float32)
+    sharpness, corners = [], []
+    for seed in range(12):
+        seen = phantom._through_lens(noise, np.random.default_rng(seed))
+        cells = seen.reshape(8, 16, 8, 16, 3).std(axis=(1, 3, 4))
+        sharpness.append(cells.max() / cells.min())
+        flat = phantom._through_lens(np.ones_like(noise), np.random.default_rng(seed))
+        assert flat.max() <= 1.0 + 1e-5
+        corners.append(flat[0, 0, 0] / flat[64, 64, 0])
+    assert max(sharpness) > 2
+    assert 1 - phantom.MOST_VIGNETTING - 0.01 < min(corners) < 0.85 and max(corners) <= 1
+
+
 def test_a_picture_takes_milliseconds():
     phantom.draw("mpox", 0, 0, SEED)
     started = time.process_time()
-    for index in range(10):
-        phantom.draw("mpox", index, 0, SEED)
-    assert (time.process_time() - started) / 10 < 0.15
+    for index in range(12):
+        phantom.draw(phantom.KINDS[index % len(phantom.KINDS)], index, 0, SEED)
+    assert (time.process_time() - started) / 12 < 0.06
 
 
 @pytest.mark.parametrize("kind", phantom.KINDS)

@@ -219,7 +219,7 @@ def _places(rng, size: int, number: int, radius: float, spacing: float, spread: 
 def _inflame(skin: _Skin, who: Patient, window: tuple, halo: np.ndarray) -> None:
     """Redness, which dark skin hides: there it is its darker, violet-brown hue that shows."""
     skin.blood[window] += who.redness * halo
-    skin.melanin[window] += 0.30 * who.tone * who.redness * halo
+    skin.melanin[window] += 0.40 * who.tone * who.redness * halo
 
 
 def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
@@ -269,8 +269,8 @@ def _vesicle(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
 
 def _acne(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """Inflamed papules, some with a small yellow-white head, of all stages; and open pores."""
-    radius = skin.size * (0.055 + 0.030 * who.lesion_size)
-    pimples, pores = int(rng.integers(4, 9)), int(rng.integers(3, 8))
+    radius = skin.size * (0.065 + 0.030 * who.lesion_size)
+    pimples, pores = int(rng.integers(4, 8)), int(rng.integers(3, 8))
     places = _places(rng, skin.size, pimples + pores, radius, 2.2, 0.42)
     for x, y in places[:pimples]:
         own = radius * rng.uniform(0.65, 1.2)
@@ -294,7 +294,7 @@ def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.28):
         own = radius * rng.uniform(0.75, 1.1)
         window, r = skin.spot(x, y, own, rng, ellipse=1.35, ragged=0.12)
-        pigment = _inside(r, 1.0, 0.24) * (1.30 + 0.5 * _bump(r, 0.2, 0.5))
+        pigment = _inside(r, 1.0, 0.24) * (rng.uniform(0.9, 1.4) + 0.5 * _bump(r, 0.2, 0.5))
         mottle = (
             1
             + 0.12 * _noise(rng, skin.size, 14)[window]
@@ -314,7 +314,7 @@ def _plaque(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
         window, r = skin.spot(x, y, own, rng, ellipse=1.4, ragged=0.2, reach=2.0)
         r = r * (1 + 0.02 * splinters[window])
         area = _inside(r, 1.0, 0.07)
-        flakes = np.clip(0.48 + 0.16 * sheets[window] + 0.22 * splinters[window], 0, 1)
+        flakes = np.clip(0.52 + 0.15 * sheets[window] + 0.18 * splinters[window], 0, 1)
         _inflame(skin, who, window, area * (1.05 + 0.25 * _bump(r, 0.95, 0.12)))
         _lay(skin.scale, window, 0.75 * flakes * _inside(r, 0.86, 0.2))
         skin.height[window] += area * (0.015 * skin.size + 1.1 * flakes)
@@ -389,7 +389,7 @@ def _light(skin: _Skin, who: Patient) -> np.ndarray:
     away = _vector([[1, 0, -HAIR_SHADOW * lamp[0]], [0, 1, -HAIR_SHADOW * lamp[1]]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(skin.hair, away, (skin.size, skin.size)), (0, 0), 1.0)
     diffuse = (0.35 + 0.75 * np.clip(normal @ lamp, 0, None)) * (1 - 0.4 * shadow)
-    gloss = 0.003 + 0.022 * who.oiliness + skin.gloss * (0.7 + 0.6 * who.oiliness)
+    gloss = 0.003 + 0.030 * who.oiliness + skin.gloss * (0.7 + 0.6 * who.oiliness)
     glint = gloss * (1 - skin.hair) * np.clip(normal @ half, 0, None) ** SHINE_EXPONENT
     return _albedo(skin, who) * diffuse[..., None] + glint[..., None]
 
