@@ -245,7 +245,7 @@ def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
         _inflame(skin, who, window, 0.50 * _bump(r, 0.9, 0.80))
         sunken = (0.10 + 0.16 * pustule - 0.20 * crusted) * _bump(r, 0, core + 0.08)
         skin.height[window] += own * (0.36 * dome - sunken) + 0.8 * crusted * middle * grain[window]
-        rim = (0.22 + 0.50 * pustule - 0.15 * crusted) * (1 + 0.1 * patchy)
+        rim = (0.22 + 0.50 * pustule - 0.05 * crusted) * (1 + 0.1 * patchy)
         _lay(skin.pus, window, rim * _bump(r, 0.50 + 0.50 * core, 0.30) * dome)
         skin.blood[window] += (1.1 - 0.4 * crusted) * middle
         _lay(skin.crust, window, (0.50 + 0.28 * pustule + 0.16 * crusted) * middle * dry)
@@ -291,16 +291,12 @@ def _acne(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
 def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     """One or two flat brown moles with a darker, slightly uneven middle."""
     radius = skin.size * (0.10 + 0.13 * who.lesion_size)
+    mottle = 1 + 0.12 * _noise(rng, skin.size, 14) + 0.08 * _noise(rng, skin.size, 36)
     for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.28):
         own = radius * rng.uniform(0.75, 1.1)
         window, r = skin.spot(x, y, own, rng, ellipse=1.35, ragged=0.12)
         pigment = _inside(r, 1.0, 0.24) * (rng.uniform(0.9, 1.4) + 0.5 * _bump(r, 0.2, 0.5))
-        mottle = (
-            1
-            + 0.12 * _noise(rng, skin.size, 14)[window]
-            + 0.08 * _noise(rng, skin.size, 36)[window]
-        )
-        skin.melanin[window] += pigment * mottle
+        skin.melanin[window] += pigment * mottle[window]
         skin.height[window] += 0.10 * own * _inside(r, 0.85, 0.4)
         skin.mask[window] |= r < 1
 
