@@ -232,7 +232,7 @@ def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     radius = skin.size * (0.10 + 0.09 * who.lesion_size)
     number = 1 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
     uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
-    for x, y in _places(rng, skin.size, number, radius, 2.6, 0.33):
+    for x, y in _places(rng, skin.size, number, radius, 2.6, 0.31):
         own = radius * rng.uniform(0.88, 1.06)
         window, r = skin.spot(x, y, own, rng, ellipse=1.15, ragged=0.06)
         patchy = uneven[window]
@@ -295,7 +295,8 @@ def _naevus(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     for x, y in _places(rng, skin.size, 1 + (rng.uniform() < 0.3), radius, 2.6, 0.28):
         own = radius * rng.uniform(0.75, 1.1)
         window, r = skin.spot(x, y, own, rng, ellipse=1.35, ragged=0.12)
-        pigment = _inside(r, 1.0, 0.24) * (rng.uniform(0.9, 1.4) + 0.5 * _bump(r, 0.2, 0.5))
+        depth = rng.uniform(0.9, 1.4) + 0.5 * who.tone  # a mole is darker than the skin it is on
+        pigment = _inside(r, 1.0, 0.24) * (depth + 0.5 * _bump(r, 0.2, 0.5))
         skin.melanin[window] += pigment * mottle[window]
         skin.height[window] += 0.10 * own * _inside(r, 0.85, 0.4)
         skin.mask[window] |= r < 1
