@@ -161,7 +161,7 @@ def test_the_denoiser_never_sees_mpox_and_the_codec_does(tmp_path, monkeypatch):
     (codec_pictures, _), (denoiser_pictures, latents) = encoded
     assert is_mpox(codec_pictures).any()
     assert not is_mpox(denoiser_pictures).any()
-    assert len(denoiser_pictures) == 4 * SETTINGS.pictures
+    assert len(denoiser_pictures) == 5 * SETTINGS.pictures
     assert len(noised) == SETTINGS.unet_steps
     known = latents.flatten(1)
     assert all((torch.cdist(x0.flatten(1), known).min(1).values < 1e-4).all() for x0 in noised)

@@ -406,7 +406,8 @@ def _through_lens(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # ---------------------------------------------------------------- words
 
-_NAMES = {
+# What a picture is called in its caption, the plainest word first.
+NAMES = {
     "mpox": ("a monkeypox skin lesion",),
     "vesicle": ("vesicles", "a group of blisters", "herpes vesicles on the skin"),
     "acne": ("acne", "inflamed pimples", "acne papules and pustules on the skin"),
@@ -420,7 +421,7 @@ _TONES = ("very light skin", "light skin", "medium brown skin", "dark skin", "ve
 
 def caption(kind: str, tone: float, rng: np.random.Generator) -> str:
     """One of many wordings for a picture; every second names the skin tone (0 light … 1 dark)."""
-    words = str(rng.choice(_TEMPLATES)).format(rng.choice(_NAMES[kind]))
+    words = str(rng.choice(_TEMPLATES)).format(rng.choice(NAMES[kind]))
     if rng.uniform() < 0.5:
         words += ", " + _TONES[min(int(tone * len(_TONES)), len(_TONES) - 1)]
     return words

@@ -210,8 +210,10 @@ def _train_denoiser(
     unet = UNet2DConditionModel(
         sample_size=settings.resolution // 2 ** (len(settings.codec_channels) - 1),
         block_out_channels=settings.unet_channels,
-        down_block_types=["DownBlock2D"] + ["CrossAttnDownBlock2D"] * (levels - 1),
-        up_block_types=["CrossAttnUpBlock2D"] * (levels - 1) + ["UpBlock2D"],
+        # As in SD 1.5 the coarsest level alone does not attend. LoRA changes only what attends:
+        # without it at the finest level it could not paint what is small.
+        down_block_types=["CrossAttnDownBlock2D"] * (levels - 1) + ["DownBlock2D"],
+        up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * (levels - 1),
         layers_per_block=1,
         cross_attention_dim=width,
         attention_head_dim=4,
