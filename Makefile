@@ -6,7 +6,7 @@ READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := repro
-.PHONY: setup repro test check diff lock docs
+.PHONY: setup repro test check crash diff lock docs
 
 setup: $(READY)
 
@@ -24,6 +24,10 @@ check: $(READY)
 	ruff format --check .
 	mypy
 	pytest -m "not slow"
+
+# The pipeline stopped thirty times at random moments: the same bytes each time? Half an hour.
+crash: $(READY)
+	python tests/crash.py 30
 
 # What changed in the evaluation since BASE, and what of it is more than noise.
 BASE ?= main

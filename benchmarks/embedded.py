@@ -3,13 +3,15 @@
 The judge is not the generator: logistic regression on EfficientNet-Lite0's features, fitted to
 phantoms that neither the base nor the LoRA saw and to their reconstructions by the base's
 autoencoder (a judge that never saw its blur calls most blurred pictures mpox). The LoRA and its
-metrics are those of the last `dvc repro`. Prints a line a check; some ten minutes on two cores.
+metrics are those of the last `dvc repro`. Prints a line a check and writes docs/embedded.jpg;
+some ten minutes on two cores.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -26,6 +28,7 @@ SIDE = PARAMS.resolution
 SEED = 31  # of the judge's phantoms: neither the photos' (params/phantom.yaml) nor the base's
 FITTED, TESTED = 200, 100  # pictures a kind the judge learns from, and is tested on
 DRAWN = 100  # pictures drawn of each kind
+SHOWN = 10  # pictures in a row of the sheet
 PENALTY = 1e-3  # of the judge's squared weights
 MPOX, HEALTHY = 0, len(phantom.KINDS) - 1
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))
@@ -47,10 +50,11 @@ def main() -> None:
         report(f"judge's accuracy on {name}", np.mean(right), 0.95)
 
     # 1 and 2: the base alone
-    excess = {}
+    excess, painted = {}, {}
     for i, kind in enumerate(drawn):
         prompt = f"clinical photo of {phantom.NAMES[kind][0]}"
-        found = look(paint(pipeline, prompt))
+        painted[kind] = paint(pipeline, prompt)
+        found = look(painted[kind])
         held, other = real[kind][FITTED:-TESTED], real[kind][-TESTED:]
         floor = frechet.distance(held, other)
         excess[kind] = frechet.distance(found, held) - floor
@@ -78,8 +82,8 @@ def main() -> None:
 
     # 2, 3 and 6: with the LoRA
     lora.fuse(pipeline, ROOT / "models/lora")
-    files = images.find(ROOT / "data/synthetic")[0][:DRAWN]
-    found = look(np.stack([images.read(file) for file in files]))
+    synthetic = read_all("data/synthetic")[:DRAWN]
+    found = look(synthetic)
     report("with the LoRA, judged mpox", np.mean(judge(found) == MPOX), 0.85)
     held = real["mpox"][FITTED:-TESTED]
     with_lora = frechet.distance(found, held[: len(found)]) - mpox_floor
@@ -88,6 +92,19 @@ def main() -> None:
     naevi = look(paint(pipeline, f"clinical photo of {phantom.NAMES['naevus'][0]}"))
     naevus = phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(judge(naevi) == naevus), 0.80)
+
+    shown = np.linspace(0, len(synthetic) - 1, SHOWN).astype(int)
+    learnt = read_all("data/prepared/train")
+    nearest = np.argmax(unit(found[shown]) @ unit(look(learnt)).T, axis=1)
+    real_ones = read_all("data/prepared/test")
+    rows = [
+        real_ones[np.linspace(0, len(real_ones) - 1, SHOWN).astype(int)],
+        painted["mpox"][:SHOWN],
+        synthetic[shown],
+        learnt[nearest],
+    ]
+    large = [[cv2.resize(each, None, fx=2, fy=2) for each in row] for row in rows]
+    images.write(ROOT / "docs/embedded.jpg", images.sheet(large))
 
     # 5: as `evaluate` found it
     metrics = json.loads((ROOT / "metrics/evaluation.json").read_text())
@@ -106,6 +123,14 @@ def phantoms(kind: str, number: int) -> list[phantom.Phantom]:
     return result
 
 
+def read_all(folder: str) -> np.ndarray:
+    return np.stack([images.read(file) for file in images.find(ROOT / folder)[0]])
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def look(pictures: np.ndarray) -> np.ndarray:
     return features.extract([images.recode(each) for each in pictures], EXTRACTOR)
 
@@ -116,8 +141,8 @@ def reconstruct(pipeline, pictures: np.ndarray) -> np.ndarray:
     for batch in torch.from_numpy(pictures).permute(0, 3, 1, 2).split(50):
         latents = pipeline.vae.encode(batch / 127.5 - 1).latent_dist.mean
         decoded.append(pipeline.vae.decode(latents).sample)
-    unit = (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
-    return (255 * unit).round().byte().permute(0, 2, 3, 1).numpy()
+    bright = (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
+    return (255 * bright).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def paint(pipeline, prompt: str) -> np.ndarray:

@@ -18,6 +18,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve e
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no network
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Sums are rounded in another order by other numbers of threads and wider vectors. Without a GPU
+# every stage takes what any x86-64 processor with AVX2 has, so that all of them give the same bits
+# (docs/reproducibility.md); where there is a GPU its feeding may take the whole processor.
+PINNED = {
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OPENCV_IPP": "avx2",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
+if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
+    os.environ.update(PINNED)
 
 from mpox.errors import InputError
 from mpox.params import Params, Section, read

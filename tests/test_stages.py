@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import crash
 import pytest
 from ruamel.yaml import YAML
 
@@ -88,16 +89,42 @@ def outputs(folder: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for s in lock["stages"].values() for out in s["outs"]}
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
-    """A copy whose photos are untracked, as a user's are, after one `dvc repro`."""
-    folder = checkout(tmp_path_factory.mktemp("repository"))
+def tiny(folder: Path, changes: dict | None = None) -> Path:
+    """A copy whose photos are untracked, as a user's are, with TINY parameters and `changes`."""
+    checkout(folder)
     set_params(folder, TINY)
+    set_params(folder, changes or {})
     commit(folder)
     photos = folder / "data/photos"
     photos.mkdir()
     for photo in sorted((ROOT / "data/phantom/photos").glob("*.jpg"))[:48]:
         shutil.copy(photo, photos)
+    return folder
+
+
+SUMS = """
+import hashlib, stages, numpy, torch
+torch.manual_seed(0)
+conv, x = torch.nn.Conv2d(64, 64, 3), torch.randn(16, 64, 16, 16)
+conv(x).sum().backward()
+a = numpy.random.default_rng(0).standard_normal((300, 700))
+sums = [conv.weight.grad.numpy(), conv(x).detach().numpy(), numpy.exp(a), a @ a.T]
+print(hashlib.sha256(b"".join(each.tobytes() for each in sums)).hexdigest())
+"""
+
+
+def test_the_callers_environment_changes_no_bit():
+    wished = [
+        {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "3", "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+    ]
+    found = {call(ROOT, sys.executable, "-c", SUMS, **each) for each in ({}, *wished)}
+    assert len(found) == 1
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    folder = tiny(tmp_path_factory.mktemp("repository"))
     assert ran(call(folder, "dvc", "repro")) == [
         "prepare", "augment", "train_lora", "generate", "evaluate",
     ]  # fmt: skip
@@ -210,3 +237,8 @@ def test_photos_from_elsewhere(tmp_path):
     metrics = json.loads((folder / "metrics/evaluation.json").read_text())
     assert math.isfinite(metrics["fid"]) and metrics["identity"]["n_test"] >= 50
     assert photos not in (folder / "metrics/prepare.json").read_text()
+
+
+def test_stopped_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path):
+    for said, identical in crash.stop_and_go(tiny(tmp_path), times=2, seed=5):
+        assert identical, said
