@@ -95,6 +95,8 @@ def small() -> params.Params:
         update={
             "rank": 4,
             "alpha": 2.0,
+            "rslora": False,
+            "dora": False,
             "target_modules": "attention+feed_forward",
             "learning_rate": 1e-2,
             "lr_scheduler": "cosine",

@@ -8,15 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import RESOLUTION, ROOT
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mpox import lora
+import stages.generate
+from mpox import base, images, lora
+from mpox.errors import InputError
+from mpox.params import Params
 
 RANK, ALPHA = 4, 10.0  # far from each other: a lost α would show
+KINDS = {
+    "LoRA": {},
+    "rsLoRA": {"rslora": True},
+    "DoRA": {"dora": True},
+    "both": {"rslora": True, "dora": True},
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
@@ -24,17 +34,24 @@ def unet(tiny_sd) -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
 
 
-def add(unet: UNet2DConditionModel, targets: str = "attention+feed_forward", seed: int = 0) -> None:
-    lora.add(unet, RANK, ALPHA, targets, seed)
+def add(
+    unet: UNet2DConditionModel,
+    targets: str = "attention+feed_forward",
+    seed: int = 0,
+    kind: str = "LoRA",
+) -> None:
+    lora.add(unet, RANK, ALPHA, targets, seed, **KINDS[kind])
 
 
 def shake(unet: UNet2DConditionModel) -> None:
-    """Gives B some values, as training would."""
+    """Gives B some values and changes DoRA's magnitudes, as training would."""
     rng = torch.Generator().manual_seed(1)
-    weights = {
-        key: torch.randn(value.shape, generator=rng) if "lora_B" in key else value
-        for key, value in lora.state(unet).items()
-    }
+    weights = lora.state(unet)
+    for key, value in weights.items():
+        if "lora_B" in key:
+            value.normal_(std=0.2, generator=rng)
+        elif "magnitude" in key:
+            value *= 1 + torch.rand(value.shape, generator=rng)
     lora.restore(unet, weights)
 
 
@@ -46,10 +63,17 @@ def output(unet: UNet2DConditionModel) -> Tensor:
     return unet(noisy, torch.tensor([3, 800]), states).sample
 
 
-def test_a_new_adapter_changes_nothing(unet):
+def gap(one: Tensor, other: Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    return ((one - other).abs().max() / other.abs().max()).item()
+
+
+@every_kind
+def test_a_new_adapter_changes_nothing(kind, unet):
     before = output(unet)
-    add(unet)
-    assert torch.equal(output(unet), before)
+    add(unet, kind=kind)
+    # m/‖W‖ is 1 but for rounding.
+    assert gap(output(unet), before) <= (1e-6 if "dora" in KINDS[kind] else 0)
     shake(unet)
     assert (output(unet) - before).abs().max() > 0.1
 
@@ -87,25 +111,95 @@ def test_every_linear_layer_of_the_targets_and_no_other(targets, within, unet):
     assert adapted == set(blocks)
 
 
-def test_only_the_adapter_learns_and_in_fp32_on_a_bf16_base(unet):
+@every_kind
+def test_only_the_adapter_learns_and_in_fp32_on_a_bf16_base(kind, unet):
     unet.to(torch.bfloat16)
-    add(unet)
+    add(unet, kind=kind)
     for name, parameter in unet.named_parameters():
         own = "lora_" in name
         assert parameter.requires_grad == own
         assert parameter.dtype == (torch.float32 if own else torch.bfloat16)
 
 
+def layers(unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
+    """Each adapted layer's A, B and, of a DoRA, m."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in lora.state(unet).items():
+        name, _, part = key.partition(".lora_")
+        parts.setdefault(name, {})[part[0]] = value
+    return parts
+
+
+def merged(weight: Tensor, parts: dict[str, Tensor], kind: str) -> Tensor:
+    """W + s B A, s = α/r or α/√r; of a DoRA its rows with the lengths m."""
+    scale = ALPHA / (RANK**0.5 if "rslora" in KINDS[kind] else RANK)
+    whole = weight + scale * parts["B"] @ parts["A"]
+    if "dora" in KINDS[kind]:
+        whole = parts["m"][:, None] * whole / whole.square().sum(1, keepdim=True).sqrt()
+    return whole
+
+
+@torch.no_grad()
+def by_hand(folder: Path, parts: dict[str, dict[str, Tensor]], kind: str) -> UNet2DConditionModel:
+    """The base with the adapter worked into its weights."""
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    for name, own in parts.items():
+        weight = unet.get_submodule(name).weight
+        weight.copy_(merged(weight, own, kind))
+    return unet
+
+
+@every_kind
+def test_the_forward_pass_is_the_papers_equation(kind, unet, tiny_sd):
+    before = output(unet)
+    add(unet, kind=kind)
+    shake(unet)
+    expected = output(by_hand(tiny_sd, layers(unet), kind))
+    assert (expected - before).abs().max() > 0.1
+    assert gap(output(unet), expected) < 1e-5
+
+
+def test_the_kinds_differ(unet, tiny_sd):
+    """Else a switch that does nothing would pass."""
+    add(unet, kind="both")
+    shake(unet)
+    outputs = [output(by_hand(tiny_sd, layers(unet), kind)) for kind in KINDS]
+    for i, one in enumerate(outputs):
+        assert all((one - other).abs().max() > 0.01 for other in outputs[:i])
+
+
+def test_magnitudes_start_as_the_lengths_of_rows_on_a_bf16_base_too(unet):
+    unet.to(torch.bfloat16)
+    add(unet, kind="DoRA")
+    for name, own in layers(unet).items():
+        weight = unet.get_submodule(name).get_base_layer().weight.double()
+        torch.testing.assert_close(
+            own["m"].double(), weight.square().sum(1).sqrt(), rtol=1e-6, atol=0
+        )
+
+
+@every_kind
+def test_fused_it_is_the_same_model(kind, unet, tiny_sd, tmp_path):
+    add(unet, kind=kind)
+    shake(unet)
+    lora.save(unet, tmp_path)
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    lora.fuse(pipeline, tmp_path)
+    assert not any("lora" in name for name, _ in pipeline.unet.named_parameters())
+    assert gap(output(pipeline.unet), output(unet)) < 1e-5
+
+
+@every_kind
 @pytest.mark.parametrize("targets", ["attention", "attention+feed_forward"])
-def test_plain_diffusers_loads_all_of_it_and_draws_the_same(targets, unet, tiny_sd, tmp_path):
-    add(unet, targets)
+def test_plain_diffusers_loads_all_of_it_and_draws_the_same(kind, targets, unet, tiny_sd, tmp_path):
+    add(unet, targets, kind=kind)
     shake(unet)
     lora.save(unet, tmp_path / "new" / "folder")
     plain = StableDiffusionPipeline.from_pretrained(tiny_sd)
     plain.load_lora_weights(tmp_path / "new" / "folder")
     saved = load_file(tmp_path / "new" / "folder" / lora.FILE_NAME)
     loaded = {
-        f"unet.{name.replace('.default_0', '')}": value
+        f"unet.{name.replace('.default_0', '')}".replace("vector.weight", "vector"): value
         for name, value in plain.unet.named_parameters()
         if "lora_" in name
     }
@@ -114,8 +208,9 @@ def test_plain_diffusers_loads_all_of_it_and_draws_the_same(targets, unet, tiny_
     torch.testing.assert_close(output(plain.unet), output(unet), rtol=0, atol=1e-6)
 
 
-def test_state_is_a_sorted_copy_and_goes_back(unet):
-    add(unet)
+@every_kind
+def test_state_is_a_sorted_copy_and_goes_back(kind, unet):
+    add(unet, kind=kind)
     before = lora.state(unet)
     assert list(before) == sorted(before)
     shake(unet)
@@ -148,14 +243,17 @@ def test_the_file_is_the_same_bytes_whatever_the_order_of_sets(unet, tmp_path):
     assert first == second
 
 
-def test_its_metadata_holds_no_path_and_the_alpha(unet, tiny_sd, tmp_path):
-    add(unet)
+@every_kind
+def test_its_metadata_holds_no_path_and_the_alpha(kind, unet, tiny_sd, tmp_path):
+    add(unet, kind=kind)
     lora.save(unet, tmp_path)
     with safe_open(tmp_path / lora.FILE_NAME, "pt") as file:
         metadata = file.metadata()
     (text,) = metadata.values()
     said = json.loads(text)
     assert said["unet.lora_alpha"] == ALPHA and said["unet.r"] == RANK
+    assert said["unet.use_rslora"] == ("rslora" in KINDS[kind])
+    assert said["unet.use_dora"] == ("dora" in KINDS[kind])
     assert str(tiny_sd) not in text and str(tmp_path) not in text and str(Path.home()) not in text
 
 
@@ -175,3 +273,80 @@ def test_another_process_writes_the_same_bytes(unet, tiny_sd, tmp_path):
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     here, there = ((tmp_path / name / lora.FILE_NAME).read_bytes() for name in ("here", "there"))
     assert here == there
+
+
+# ---------------------------------------------------------------- files of earlier diffusers
+
+
+NAMINGS = {
+    # .attn1.to_out.0 → .attn1.to_out.0.lora.down.weight
+    "lora.down": lambda name: f"{name}.lora",
+    # .attn1.to_out.0 → .attn1.processor.to_out_lora.down.weight
+    "processor": lambda name: f"{name.replace('.to_', '.processor.to_').removesuffix('.0')}_lora",
+}
+
+
+def old_file(unet: UNet2DConditionModel, folder: Path, naming: str) -> dict[str, dict[str, Tensor]]:
+    """Attention, rank 8, bf16, no configuration; returns each layer's A and B."""
+    rng = torch.Generator().manual_seed(3)
+    parts, weights = {}, {}
+    for name, layer in unet.named_modules():
+        if isinstance(layer, nn.Linear) and ".attn" in name:
+            a = torch.randn((8, layer.in_features), generator=rng).bfloat16()
+            b = (0.1 * torch.randn((layer.out_features, 8), generator=rng)).bfloat16()
+            parts[name] = {"A": a.float(), "B": b.float()}
+            key = f"unet.{NAMINGS[naming](name)}"
+            weights |= {f"{key}.down.weight": a, f"{key}.up.weight": b}
+    save_file(weights, folder / lora.FILE_NAME)
+    return parts
+
+
+@pytest.fixture(params=NAMINGS)
+def old(request, unet, tiny_sd, tmp_path) -> UNet2DConditionModel:
+    """The base with W + B A worked in by hand; the LoRA's file is in `tmp_path`."""
+    parts = old_file(unet, tmp_path, request.param)
+    assert len(parts) == 32
+    with torch.no_grad():
+        for name, own in parts.items():
+            unet.get_submodule(name).weight += own["B"] @ own["A"]
+    return unet
+
+
+def test_an_older_file_is_fused_whole_and_unscaled(old, tiny_sd, tmp_path):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    before = output(pipeline.unet)
+    lora.fuse(pipeline, tmp_path)
+    assert (output(pipeline.unet) - before).abs().max() > 0.1
+    assert torch.equal(output(pipeline.unet), output(old))
+
+
+def test_the_stage_draws_with_an_older_file(old, tiny_sd, small, tmp_path, monkeypatch):
+    plain = StableDiffusionPipeline.from_pretrained(tiny_sd, unet=old)
+    plain.save_pretrained(tmp_path / "by-hand")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    settings = Params.model_construct(**dict(small))
+    drawn = {}
+    for name, model in (("old", tiny_sd), ("by hand", tmp_path / "by-hand")):
+        if name == "by hand":
+            weights = load_file(tmp_path / lora.FILE_NAME)
+            save_file({key: value * 0 for key, value in weights.items()}, tmp_path / lora.FILE_NAME)
+        stages.generate.main(settings, model, tmp_path, tmp_path / name)
+        drawn[name] = [images.read(path) for path in images.find(tmp_path / name)[0]]
+    assert len(drawn["old"]) == small.generate.num_images
+    assert all((one == other).all() for one, other in zip(*drawn.values(), strict=True))
+
+
+def test_kohyas_dora_is_refused(unet, tiny_sd, tmp_path):
+    """diffusers would leave the magnitudes out."""
+    old_file(unet, tmp_path, "lora.down")
+    weights = {
+        f"lora_unet_{key.removeprefix('unet.').partition('.lora.')[0].replace('.', '_')}."
+        + ("lora_up.weight" if ".up." in key else "lora_down.weight"): value
+        for key, value in load_file(tmp_path / lora.FILE_NAME).items()
+    }
+    for key, value in dict(weights).items():
+        if "lora_up" in key:
+            weights[key.replace("lora_up.weight", "dora_scale")] = torch.ones((len(value), 1))
+    save_file(weights, tmp_path / lora.FILE_NAME)
+    with pytest.raises(InputError, match=f"{tmp_path}.*DoRA in kohya's format"):
+        lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)

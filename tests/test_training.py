@@ -217,6 +217,20 @@ def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, 
     assert {p.dtype for p in frozen} == {base.DTYPES[precision]}
 
 
+def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, augmented):
+    """Scale and magnitudes are the adapter's own, so what they are is tested with it."""
+    settings = small.train.model_copy(update={"rslora": True, "dora": True, "max_steps": 3})
+    mine = learner(tiny_sd, settings)
+    config = mine.unet.peft_config["default"]
+    assert config.use_rslora and config.use_dora
+    before = lora.state(mine.unet)
+    list(mine.steps([(1.0, skin(tiny_sd, augmented, "a lesion"))]))
+    after = lora.state(mine.unet)
+    magnitudes = [key for key in after if "magnitude" in key]
+    assert len(magnitudes) == len(after) // 3
+    assert all((after[key] != before[key]).all() for key in magnitudes)
+
+
 def test_two_processes_take_one_batch_between_them(tiny_sd, small, augmented):
     """The mean of their gradients, as DDP takes it, is the gradient of one process."""
     concept = skin(tiny_sd, augmented, "a lesion")
@@ -359,6 +373,7 @@ def dying(after: int, function):
 
 # At this rank some matrices have the 4,096 entries from which AdamW8bit keeps 8 bits.
 EIGHT_BIT = {"optimizer": "adamw_8bit", "rank": 32, "max_steps": 9, "val_loss_steps": 5}
+DORA = {"dora": True, "rslora": True, "precision": "bf16", "max_steps": 6}
 BF16 = {"gradient_checkpointing": True, "precision": "bf16", "max_steps": 6}
 
 
@@ -386,6 +401,7 @@ def undisturbed() -> dict[str, dict[str, bytes]]:
         ({}, 7),
         ({}, 12),  # after the last checkpoint but one, between two points of the training curve
         (BF16, 5),
+        (DORA, 5),
         (EIGHT_BIT, 7),
     ],
 )

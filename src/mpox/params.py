@@ -151,6 +151,8 @@ class PriorPreservation(Section):
 class Train(Section):
     rank: Count
     alpha: Positive
+    rslora: bool
+    dora: bool
     target_modules: Literal["attention", "attention+feed_forward"]
     instance_prompt: Text
     learning_rate: Positive

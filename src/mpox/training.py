@@ -200,8 +200,15 @@ class Learner:
         self.unet = unet
         if settings.precision != "fp32":
             unet.to(base.DTYPES[settings.precision])
-        targets = settings.target_modules
-        lora.add(unet, settings.rank, settings.alpha, targets, seeds.derive(seed, "lora"))
+        lora.add(
+            unet,
+            settings.rank,
+            settings.alpha,
+            settings.target_modules,
+            seeds.derive(seed, "lora"),
+            rslora=settings.rslora,
+            dora=settings.dora,
+        )
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         unet.train()
