@@ -397,7 +397,7 @@ from mpox import preparation
 warnings.simplefilter("ignore")
 for path in sys.stdin.read().splitlines():
     print(json.dumps([path]), flush=True)
-    signal.alarm(60)  # unhandled, it ends the process even within a decoder
+    signal.alarm(180)  # unhandled, it ends the process even within a decoder
     photo = preparation._inspect(64, pathlib.Path(path), pathlib.Path(sys.argv[1]))
     signal.alarm(0)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
