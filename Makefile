@@ -6,7 +6,7 @@ READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := repro
-.PHONY: setup repro test check crash diff lock docs
+.PHONY: setup repro test check crash diff bad-input lock docs
 
 setup: $(READY)
 
@@ -44,6 +44,10 @@ docs: $(READY)
 	@grep -q 'source: data/phantom/photos' params.yaml || { echo "data.source is not the phantoms"; exit 1; }
 	dvc repro --quiet
 	cp data/evaluation/contact_sheet.jpg models/lora/curves.png docs/
+
+# The tables of what bad pictures and parameters lead to, from the tests that hold them.
+bad-input: $(READY)
+	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py
 
 # The environment, exactly as locked; made again only when the lock changes.
 $(READY): requirements.lock

@@ -5,6 +5,8 @@ import logging
 import os
 import re
 import resource
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -49,6 +51,7 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
     try:
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
+            _find_commit()
             _find_weights(params)
         try:
             inspect.signature(main).bind(params, *paths)
@@ -58,6 +61,21 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         _log_cost()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        # A full disk, a folder that may not be written: no fault of the code, and it has a name.
+        if error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
+
+
+def _find_commit() -> None:
+    """Stops the first stage, not the third: dvclive cannot log in a repository without a commit."""
+
+    def git(*question: str) -> bool:
+        return subprocess.run(["git", "rev-parse", *question], capture_output=True).returncode == 0
+
+    if shutil.which("git") and git("--git-dir") and not git("--verify", "HEAD"):
+        raise InputError("this git repository has no commit yet; expected one: git commit")
 
 
 def _find_weights(params: Params) -> None:

@@ -1,5 +1,6 @@
 """What the tests share: a random Stable Diffusion that runs in milliseconds, and its settings."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -163,3 +164,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def same_table(
+    name: str, preamble: str, head: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> None:
+    """Holds docs/<name> against what a test found; with MPOX_WRITE_TABLES it is written first."""
+    cells = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in rows]
+    table = [list(head), ["---"] * len(head), *cells]
+    text = preamble + "\n" + "".join(f"| {' | '.join(row)} |\n" for row in table)
+    file = ROOT / "docs" / name
+    if "MPOX_WRITE_TABLES" in os.environ:
+        file.write_text(text, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text, "make bad-input writes it anew"

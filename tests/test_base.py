@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from conftest import RESOLUTION
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from mpox import base
 from mpox.errors import InputError
@@ -84,6 +86,49 @@ def test_a_download_cut_short_is_refused(part, broken):
         base.load(broken, RESOLUTION)
 
 
+@pytest.mark.parametrize("part", NETWORKS)
+def test_weights_of_another_network_are_refused(part, broken):
+    """diffusers and transformers would only warn, and leave the weights random."""
+    save_file({"other": torch.ones(1)}, broken / part / WEIGHTS[part], metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"{part} lacks (\d+) of the network's \1 weights, as "):
+        base.load(broken, RESOLUTION)
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_one_tensor_that_is_not_there_is_named(part, broken):
+    file = broken / part / WEIGHTS[part]
+    weights = load_file(file)
+    gone = sorted(weights)[-1]
+    del weights[gone]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=rf"{part} lacks 1 of .*{re.escape(gone)}"):
+        base.load(broken, RESOLUTION)
+
+
+def test_the_attention_names_of_the_first_autoencoders_are_known(tiny_sd, broken):
+    """Stable Diffusion 1.5's own file has them."""
+    file = broken / "vae" / WEIGHTS["vae"]
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = load_file(file)
+    for new, name in old.items():
+        weights = {
+            key.replace(f".{new}.", f".{name}.") if "attentions" in key else key: value
+            for key, value in weights.items()
+        }
+    assert sum("proj_attn" in key for key in weights) >= 2
+    save_file(weights, file, metadata={"format": "pt"})
+    theirs = base.load(broken, RESOLUTION).vae.state_dict()
+    ours = base.load(tiny_sd, RESOLUTION).vae.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"_class_name": "StableDiffusionXLPipeline"}'])
+def test_an_index_of_something_else_is_refused(content, broken):
+    (broken / "model_index.json").write_text(content)
+    with pytest.raises(InputError, match=r"model_index\.json names no StableDiffusionPipeline"):
+        base.load(broken, RESOLUTION)
+
+
 class Bomb:
     """Unpickled, it leaves a mark; a real one would do worse."""
 
@@ -92,6 +137,16 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.mark,)
+
+
+def test_pickles_beside_the_weights_are_never_opened(broken, tmp_path):
+    mark = tmp_path / "executed"
+    for part, name in WEIGHTS.items():
+        for suffix in (".bin", ".ckpt", ".pt"):
+            (broken / part / name).with_suffix(suffix).write_bytes(pickle.dumps(Bomb(mark)))
+    (broken / "model.ckpt").write_bytes(pickle.dumps(Bomb(mark)))
+    base.load(broken, RESOLUTION)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("part", NETWORKS)

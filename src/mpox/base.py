@@ -1,15 +1,19 @@
 """The base model: Stable Diffusion's parts, from a local folder in diffusers' layout."""
 
+import json
 import os
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
+from transformers import CLIPTextModel
 
 from mpox.errors import InputError
 
+KIND = "StableDiffusionPipeline"
+NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -28,8 +32,12 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
                 "diffusers' layout (for SD 1.5: `dvc repro models/sd15/dvc.yaml`)"
             )
     try:
+        index = json.loads((folder / "model_index.json").read_text())
+        if not isinstance(index, dict) or index.get("_class_name") != KIND:
+            raise InputError(f"model.path: {folder}/model_index.json names no {KIND}")
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
+            **{name: _network(folder, name) for name in NETWORKS},
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -37,6 +45,8 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
             feature_extractor=None,
             requires_safety_checker=False,
         )
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path: {folder} cannot be loaded: {error}") from error
     if pipeline.scheduler.config.prediction_type != "epsilon":
@@ -49,6 +59,24 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
         raise InputError(f"resolution: got {resolution}, expected a multiple of {factor}")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _network(folder: Path, name: str) -> torch.nn.Module:
+    """One network, all of whose weights are in its file: what is not there would be random."""
+    network, loaded = NETWORKS[name].from_pretrained(
+        folder,
+        subfolder=name,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if missing := sorted(loaded["missing_keys"]):
+        raise InputError(
+            f"model.path: {folder / name} lacks {len(missing)} of the network's "
+            f"{len(network.state_dict())} weights, as {missing[0]}"
+        )
+    return network
 
 
 def start() -> PartialState:

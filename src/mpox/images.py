@@ -5,9 +5,10 @@ A picture is a uint8 array H×W×3, sRGB, upright.
 
 import io
 import os
+import stat
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "GIF")
 # HEIC is what phones save: it cannot be read here, so it is refused by name, not left out.
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".bmp"}
 SUFFIXES |= {".gif", ".heic", ".heif"}
+MOST_BYTES = 2**29  # of a file: as many pixels as Pillow takes, plain RGB of 16 bits
 # What Pillow's decoders raise on damaged bytes; found by flipping bytes at random.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, struct.error)
 
@@ -31,29 +33,38 @@ TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trai
 def find(folder: Path) -> tuple[list[Path], int]:
     """Every file below `folder` with a picture's suffix, by relative path, and how many are not.
 
-    Hidden files (`._IMG_1.jpg` of a Mac) count among the others; links are followed.
+    Hidden files (`._IMG_1.jpg` of a Mac) count among the others; links are followed, but no folder
+    is entered twice.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    tree = os.walk(folder, followlinks=True)
-    files = [Path(parent, name) for parent, _, names in tree for name in names]
+    files = list(_files(folder))
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     pictures.sort(key=lambda path: path.relative_to(folder).as_posix())
     return pictures, len(files) - len(pictures)
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    entered = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()  # of several links to a folder, the same one is followed on every disk
+        yield from (Path(parent, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
+
+
 def read(path: Path) -> np.ndarray:
     """The picture, fully decoded, upright, in sRGB, alpha over white; InputError says why not."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                # JPEGs of phones may hold a depth map behind the photo: those open as MPO.
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and image.format != "MPO":
-                    raise InputError(f"{path}: holds {frames} pictures, expected one")
-                image.load()
-                return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+        _check_file(path)
+        return np.asarray(_rgb(_upright(path)))
     except InputError:
         raise
     except Image.UnidentifiedImageError:
@@ -64,6 +75,27 @@ def read(path: Path) -> np.ndarray:
     except DAMAGED as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def _check_file(path: Path) -> None:
+    """Before it is opened: a pipe would be waited for, a huge file be read into memory."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is no regular file")
+    if status.st_size > MOST_BYTES:
+        raise InputError(f"{path}: has {status.st_size:,} bytes, expected at most {MOST_BYTES:,}")
+
+
+def _upright(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as image:
+            # JPEGs of phones may hold a depth map behind the photo: those open as MPO.
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                raise InputError(f"{path}: holds {frames} pictures, expected one")
+            image.load()
+            return ImageOps.exif_transpose(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

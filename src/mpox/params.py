@@ -25,6 +25,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
+# What the parser raises: on a number that is none, and on lists in lists without end, not its own.
+NOT_YAML = (YAMLError, ValueError, RecursionError)
 
 
 class Section(BaseModel):
@@ -105,14 +107,22 @@ class SigmaRange(Chance):
         return self
 
 
+class NoiseRange(SigmaRange):
+    sigma_max: Annotated[float, Field(ge=0, le=255)]
+
+
+class BlurRange(SigmaRange):
+    sigma_max: Positive  # a blur of 0 divides by it
+
+
 class Elastic(Chance):
     alpha: NonNegative  # pixels
-    sigma: Positive  # pixels
+    sigma: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # pixels
 
 
 class Clahe(Chance):
     clip_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    tiles: Count  # a side
+    tiles: Annotated[int, Field(ge=1, le=64)]  # a side
 
 
 class Augment(Section):
@@ -123,8 +133,8 @@ class Augment(Section):
     shift_scale_rotate: ShiftScaleRotate
     random_resized_crop: RandomResizedCrop
     colour_jitter: ColourJitter
-    gaussian_noise: SigmaRange  # of 255
-    gaussian_blur: SigmaRange  # pixels
+    gaussian_noise: NoiseRange  # of 255
+    gaussian_blur: BlurRange  # pixels
     elastic: Elastic
     clahe: Clahe
 
@@ -180,6 +190,11 @@ class Train(Section):
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps})"
+            )
+        if self.warmup_steps and self.lr_scheduler == "constant":
+            raise ValueError(
+                f"warmup_steps ({self.warmup_steps}) must be 0 for lr_scheduler constant, which "
+                "has no warm-up; constant_with_warmup has one"
             )
         return self
 
@@ -254,24 +269,31 @@ def read(path: Path, schema: type[T], changes: Mapping[str, str] | None = None) 
     YAML 1.2, so that `5e-05`, as DVC writes it, is a number. Raises InputError that names every
     wrong key, its value and what is allowed.
     """
-    yaml = YAML(typ="safe", pure=True)
     try:
-        content = yaml.load(path)
-        for key, value in (changes or {}).items():
-            *parents, last = key.split(".")
-            functools.reduce(lambda node, part: node[part], parents, content)[last] = yaml.load(
-                value
-            )
-    except (KeyError, TypeError):
-        raise InputError(f"{path}: {key}: no such key") from None
+        content = _load(path)
     except FileNotFoundError:
         raise InputError(f"{path}: not found; expected a parameter file") from None
-    except YAMLError as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except NOT_YAML as error:
         raise InputError(f"{path}: not readable as YAML: {error}") from None
+    for key, value in (changes or {}).items():
+        *parents, last = key.split(".")
+        try:
+            section = functools.reduce(lambda node, part: node[part], parents, content)
+            section[last] = _load(value)
+        except (KeyError, TypeError):
+            raise InputError(f"{path}: {key}: no such key") from None
+        except NOT_YAML as error:
+            raise InputError(f"{key}: not readable as YAML: {error}") from None
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         raise InputError("\n".join(_explain(path, problem) for problem in error.errors())) from None
+
+
+def _load(text: Path | str):
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _explain(path: Path, problem) -> str:
@@ -280,7 +302,9 @@ def _explain(path: Path, problem) -> str:
         return f"{path}: {key}: missing"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key}: no such key"
-    value = problem["input"]
+    # YAML has lists, the schema tuples, which cannot be changed.
+    value = list(problem["input"]) if isinstance(problem["input"], tuple) else problem["input"]
     shown = "" if isinstance(value, dict | BaseModel) else f"got {value!r}: "
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    message = re.sub("[Tt]uple", "list", re.sub(r" or instance of \w+", "", message))
     return f"{path}: {key}: {shown}{message[0].lower()}{message[1:]}"

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def prepare(
         photos = dict(zip(names, found, strict=True))
         refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
         if refused and data.on_invalid == "stop":
-            bad = [f"{source / name}: {reason}" for name, reason in refused.items()]
+            bad = [f"{line(source / name)}: {reason}" for name, reason in refused.items()]
             head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
             raise InputError("\n".join([head, *bad]))
 
@@ -91,15 +92,12 @@ def prepare(
 
         reasons = {later: f"nearly the same as {earlier}" for later, earlier in reversed(near)}
         reasons |= {name: f"the same as {first}" for name, first in twins.items()} | refused
-        manifest = folder / "manifest.csv"
-        # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
-        with manifest.open("w", encoding="utf-8", errors="surrogateescape", newline="") as table:
-            rows = csv.writer(table, lineterminator="\n")
-            rows.writerow(COLUMNS)
-            for name, photo in photos.items():
-                file, group = files.get(name, ""), groups.get(name, "")
-                reason = reasons.get(name, "")
-                rows.writerow([name, photo.sha256, group, file.split("/")[0], file, reason])
+        rows = []
+        for name, photo in photos.items():
+            file, group = files.get(name, ""), groups.get(name, "")
+            reason = reasons.get(name, "")
+            rows.append([name, photo.sha256, group, file.split("/")[0], file, reason])
+        _write_table(folder / "manifest.csv", rows)
 
     pictures = Counter(splits[groups[name]] for name in kept)
     members = Counter(splits.values())
@@ -124,8 +122,13 @@ def patients_of(names: Sequence[str], pattern: str | None) -> dict[str, str]:
     unnamed = [name for name in names if name not in patients]
     if unnamed:
         head = f"data.group_pattern: '{pattern}' finds no patient in these names:"
-        raise InputError("\n".join([head, *unnamed]))
+        raise InputError("\n".join([head, *map(line, unnamed)]))
     return patients
+
+
+def line(name: str | Path) -> str:
+    """A file's name on one line: what does not print, as a line break, as its escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
 
 
 def exact_duplicates(pixels: Mapping[str, str]) -> dict[str, str]:
@@ -178,14 +181,33 @@ def split(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> d
     return splits
 
 
+def _write_table(file: Path, rows: Iterable[Sequence[str]]) -> None:
+    # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
+    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        table.writerow(COLUMNS)
+        for row in rows:
+            (quoted if "\r" in "".join(row) else table).writerow(row)
+
+
 def _inspect_all(
     paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
 ) -> list[Photo]:
     # spawn, the same on every system: a forked worker inherits locks that threads may hold.
     spawn = multiprocessing.get_context("spawn")
+    photos: list[Photo] = []
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         found = pool.map(partial(_inspect, resolution), paths, squares, chunksize=4)
-        return list(tqdm(found, "reading photos", len(paths), unit="photo"))
+        try:
+            photos.extend(tqdm(found, "reading photos", len(paths), unit="photo"))
+        except BrokenProcessPool:
+            raise InputError(
+                f"{line(paths[len(photos)])}: reading this photo, or one of the next, ended its "
+                "process (2 GB of memory a core are enough for the largest)"
+            ) from None
+    return photos
 
 
 def _inspect(resolution: int, path: Path, out: Path) -> Photo:
@@ -199,8 +221,10 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
         return Photo(reason=f"is {shorter} pixels across, expected half of {resolution} or more")
     square = images.square(picture, min(shorter, 2 * resolution))
     images.write(out, square)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Photo(
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256,
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
         bits=imagehash.phash(Image.fromarray(square)).hash.ravel().astype(float),
     )
