@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import RESOLUTION, contents
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
@@ -593,6 +594,19 @@ def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_
 def test_too_high_a_learning_rate_is_named(run, tmp_path):
     with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 1e\+25\)"):
         run(tmp_path, learning_rate=1e25)
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch):
+    """By accelerate's switch, in micro-batches of two sizes; this backend needs no compiler."""
+    plain = curve(run(tmp_path / "plain", max_steps=2), "val_loss")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
+    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+    torch._dynamo.utils.counters.clear()
+    compiled = curve(run(tmp_path / "compiled", max_steps=2), "val_loss")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert compiled == pytest.approx(plain, rel=1e-4)
 
 
 # ---------------------------------------------------------------- the stage
