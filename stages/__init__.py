@@ -45,7 +45,8 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
 
     By hand, outside DVC, `key=value` after the paths changes a parameter for that one call.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    first = os.environ.get("RANK", "0") == "0"  # of the processes a launcher started
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     changes = dict(word.split("=", 1) for word in sys.argv[1:] if CHANGE.match(word))
     paths = [Path(word) for word in sys.argv[1:] if not CHANGE.match(word)]
     try:

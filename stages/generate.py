@@ -30,6 +30,7 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
                 )
         folders.copy(pictures, out)
         shutil.rmtree(work)
+    process.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, cur
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)
         shutil.rmtree(work)
+    process.destroy_process_group()
 
 
 if __name__ == "__main__":

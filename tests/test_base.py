@@ -6,6 +6,8 @@ import pickle
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -178,3 +180,18 @@ def test_another_kind_of_model_is_refused(broken):
     )
     with pytest.raises(InputError, match="v_prediction; expected epsilon"):
         base.load(broken, RESOLUTION)
+
+
+@pytest.mark.parametrize(
+    ("device", "gigabytes", "sliced"), [("cpu", 8, False), ("cuda", 8, True), ("cuda", 24, False)]
+)
+def test_only_a_small_gpu_takes_one_picture_at_a_time(device, gigabytes, sliced, monkeypatch):
+    """With a GPU made up: slices may change last bits, which the CPU keeps."""
+    card = SimpleNamespace(total_memory=gigabytes * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(base, "PartialState", lambda: SimpleNamespace(device=torch.device(device)))
+    pipeline = MagicMock()
+    base.place(pipeline)
+    assert pipeline.vae.enable_slicing.called == sliced
+    assert pipeline.unet.to.called == (device == "cuda")
+    pipeline.to.assert_called_once_with(torch.device(device))

@@ -1,7 +1,9 @@
 """Pictures against plain diffusers with the same integers, and the sampler against its paper."""
 
 import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -195,6 +197,58 @@ def test_killed_and_resumed_draws_the_same_files(after, drawn, pipeline, setting
     assert again == numbers and contents(parts) == contents(folder)
 
 
+def test_a_batch_is_written_while_the_next_is_drawn(pipeline, settings, tmp_path, monkeypatch):
+    drawing, overlapped, write = threading.Event(), [], images.write
+    batches: list[int] = []
+
+    def decoding(*_):
+        batches.append(1)
+        if len(batches) == 2:
+            drawing.set()
+
+    def waiting(path, *what):
+        overlapped.append(drawing.wait(timeout=60))
+        write(path, *what)
+
+    monkeypatch.setattr(images, "write", waiting)
+    watch = pipeline.vae.decoder.register_forward_pre_hook(decoding)
+    sampling.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    watch.remove()
+    assert overlapped == [True] * 5
+
+
+def test_a_full_disk_is_not_missed(pipeline, settings, tmp_path, monkeypatch):
+    """In the last batch too, after which nothing is drawn."""
+    write = images.write
+
+    def full(path, *what):
+        if path.name == "00004.png":
+            raise OSError("no space left on device")
+        write(path, *what)
+
+    monkeypatch.setattr(images, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        sampling.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+
+
+def test_prompts_are_encoded_once(pipeline, settings, tmp_path):
+    calls: list[int] = []
+    watch = pipeline.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    sampling.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    watch.remove()
+    assert len(calls) == 2  # and what to keep away from
+
+
+def test_pictures_left_on_another_machine_are_missed(pipeline, settings, tmp_path, monkeypatch):
+    """The first of two processes, whose folder is not the second's."""
+    state = SimpleNamespace(
+        process_index=0, num_processes=2, is_main_process=True, wait_for_everyone=lambda: None
+    )
+    monkeypatch.setattr(sampling, "PartialState", lambda: state)
+    with pytest.raises(InputError, match="2 pictures that other processes drew are not there"):
+        sampling.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+
+
 def test_what_is_there_is_not_drawn_again(drawn, pipeline, settings):
     folder, numbers = drawn
     (folder / "00002.png").unlink()
@@ -281,6 +335,19 @@ def test_the_adapters_delta_is_fused_in_fp32(adapter, tiny_sd, plain):
     assert changed == 40
     same = [key for key in fused if torch.equal(fused[key], base_weights[key])]
     assert len(same) == len(fused) - changed
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path, monkeypatch):
+    """By accelerate's switch for training; this backend needs no compiler."""
+    small = settings.model_copy(update={"num_images": 2, "scheduler": "ddim"})
+    sampling.generate(tiny_sd, adapter, tmp_path / "plain", small, RESOLUTION, SEED)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
+    torch._dynamo.utils.counters.clear()
+    sampling.generate(tiny_sd, adapter, tmp_path / "compiled", small, RESOLUTION, SEED)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    plain, compiled = (np.stack(read(tmp_path / name)) for name in ("plain", "compiled"))
+    assert np.abs(plain.astype(int) - compiled).max() <= 1
 
 
 def test_bf16_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path):

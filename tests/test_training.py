@@ -3,11 +3,13 @@
 import csv
 import math
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from conftest import RESOLUTION, contents
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
@@ -231,28 +233,72 @@ def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, aug
     assert all((after[key] != before[key]).all() for key in magnitudes)
 
 
-def test_two_processes_take_one_batch_between_them(tiny_sd, small, augmented):
-    """The mean of their gradients, as DDP takes it, is the gradient of one process."""
-    concept = skin(tiny_sd, augmented, "a lesion")
+@pytest.mark.parametrize("micro_batch", [1, 3])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_and_micro_batches_take_one_batch_between_them(
+    processes, micro_batch, tiny_sd, small, augmented, held_out
+):
+    """The mean over processes, as DDP takes it, is the loss and gradient of four rows at once.
+
+    Three processes share four rows unevenly, of five one has none.
+    """
+    concepts = [(1.0, skin(tiny_sd, augmented, "a lesion")), (0.5, skin(tiny_sd, held_out, "skin"))]
     settings = small.train.model_copy(update={"max_grad_norm": 1e9})
 
-    def gradients(index: int, number: int) -> list[Tensor]:
+    def step(index: int, number: int, micro_batch: int) -> tuple[float, list[Tensor]]:
         mine, seen = learner(tiny_sd, settings), list[Tensor]()
+        mine.micro_batch = micro_batch
+        alone, exchanged = [], []
+
+        @contextmanager
+        def no_sync(model):
+            alone.append(True)
+            yield
+            alone.pop()
+
+        def backward(value: Tensor) -> None:
+            value.backward()
+            exchanged.append(not alone)
+
         mine.accelerator = SimpleNamespace(
             process_index=index,
             num_processes=number,
             is_main_process=False,
             device=torch.device("cpu"),
-            backward=Tensor.backward,
+            backward=backward,
+            no_sync=no_sync,
             clip_grad_norm_=lambda trained, _: seen.extend(p.grad.clone() for p in trained),
         )
-        next(iter(mine.steps([(1.0, concept)])))
-        return seen
+        value = next(iter(mine.steps(concepts)))[1].item()
+        assert exchanged.count(True) == 1 and exchanged[-1]
+        return value, seen
 
-    whole, *halves = gradients(0, 1), gradients(0, 2), gradients(1, 2)
+    expected, whole = step(0, 1, 4)
+    values, parts = zip(*(step(i, processes, micro_batch) for i in range(processes)), strict=True)
+    assert sum(values) / processes == pytest.approx(expected, rel=1e-6)
     assert any(gradient.any() for gradient in whole)
-    for full, first, second in zip(whole, *halves, strict=True):
-        torch.testing.assert_close((first + second) / 2, full, rtol=1e-4, atol=1e-7)
+    for full, *shares in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(shares) / processes, full, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", ""])
+def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOX_MICRO_BATCH", given)
+    with pytest.raises(InputError, match=f"MPOX_MICRO_BATCH: got '{given}', expected a number"):
+        run(tmp_path)
+
+
+def test_a_micro_batch_bounds_what_the_unet_takes_at_once(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+    errors, sizes = training.Learner._errors, []
+
+    def noting(self, concept, x0, *more):
+        sizes.append(len(x0) if torch.is_grad_enabled() else None)
+        return errors(self, concept, x0, *more)
+
+    monkeypatch.setattr(training.Learner, "_errors", noting)
+    run(tmp_path, max_steps=2)
+    assert [size for size in sizes if size] == [3, 1, 3, 1]
 
 
 # ---------------------------------------------------------------- the held-out loss
@@ -564,6 +610,19 @@ def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_
 def test_too_high_a_learning_rate_is_named(run, tmp_path):
     with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 1e\+25\)"):
         run(tmp_path, learning_rate=1e25)
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch):
+    """By accelerate's switch, in micro-batches of two sizes; this backend needs no compiler."""
+    plain = curve(run(tmp_path / "plain", max_steps=2), "val_loss")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
+    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+    torch._dynamo.utils.counters.clear()
+    compiled = curve(run(tmp_path / "compiled", max_steps=2), "val_loss")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert compiled == pytest.approx(plain, rel=1e-4)
 
 
 # ---------------------------------------------------------------- the stage

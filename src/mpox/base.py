@@ -14,6 +14,7 @@ from mpox.errors import InputError
 
 KIND = "StableDiffusionPipeline"
 NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+SMALL_GPU = 16 * 2**30  # bytes: below, pictures pass through the autoencoder one at a time
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -77,6 +78,21 @@ def _network(folder: Path, name: str) -> torch.nn.Module:
             f"{len(network.state_dict())} weights, as {missing[0]}"
         )
     return network
+
+
+def place(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """To this process's device.
+
+    On a GPU convolutions are fastest with channels last, and where memory is small the autoencoder
+    takes one picture at a time. Neither on the CPU, where bits are promised.
+    """
+    device = PartialState().device
+    if device.type == "cuda":
+        for network in (pipeline.unet, pipeline.vae):
+            network.to(memory_format=torch.channels_last)
+        if torch.cuda.get_device_properties(device).total_memory < SMALL_GPU:
+            pipeline.vae.enable_slicing()
+    return pipeline.to(device)
 
 
 def start() -> PartialState:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm import tqdm
@@ -29,18 +31,28 @@ def encode(vae: AutoencoderKL, files: list[Path], resolution: int, name: str) ->
     """The posteriors of `files`, in their order, on the VAE's device; `name` labels the bar.
 
     The posterior, not a draw: keyed by sample, it can be drawn from anew at every step.
+    With several processes each encodes every so manieth batch, and all are given all.
     """
-    means, stds = [], []
-    for start in tqdm(range(0, len(files), BATCH), desc=f"encode {name}", unit="batch"):
+    state, side = PartialState(), resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    shape = (len(files), vae.config.latent_channels, side, side)
+    mean, std = (torch.zeros(shape, device=vae.device) for _ in range(2))
+    mine = range(0, len(files), BATCH)[state.process_index :: state.num_processes]
+    bar = tqdm(mine, desc=f"encode {name}", unit="batch", disable=not state.is_main_process)
+    for start in bar:
+        batch = slice(start, start + BATCH)
         pictures = torch.stack(
             [
                 torch.from_numpy(images.square(images.read(file), resolution).copy())
-                for file in files[start : start + BATCH]
+                for file in files[batch]
             ]
         )
         pixels = pictures.permute(0, 3, 1, 2).to(vae.device, vae.dtype) / 127.5 - 1
         posterior = vae.encode(pixels).latent_dist
-        means.append(posterior.mean)
-        stds.append(posterior.std)
+        mean[batch], std[batch] = posterior.mean, posterior.std
+    # Zeros but for one process's: the sum is exact. Channels last, as convolutions give them on the
+    # CPU: the layout decides the last bits of what is computed from them.
+    means_and_stds = reduce((mean, std), "sum")
     scale = vae.config.scaling_factor
-    return Posterior(torch.cat(means) * scale, torch.cat(stds) * scale)
+    return Posterior(
+        *(x.contiguous(memory_format=torch.channels_last) * scale for x in means_and_stds)
+    )

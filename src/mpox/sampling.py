@@ -1,11 +1,13 @@
 """Pictures from the model: picture i is a function of (seed, i) in a fixed layout of batches."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -13,6 +15,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UniPCMultistepScheduler,
 )
+from torch import Tensor
 from tqdm import tqdm
 
 from mpox import base, images, lora, seeds
@@ -38,9 +41,12 @@ def generate(
     """
     pipeline = base.load(model, resolution)
     lora.fuse(pipeline, adapter)
-    pipeline.to(PartialState().device)
+    base.place(pipeline)
     if settings.precision != "fp32":
         pipeline.to(base.DTYPES[settings.precision])
+    compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
+    if compiler.backend != DynamoBackend.NO:
+        pipeline.unet.compile(**compiler.to_kwargs())
     return draw_all(pipeline, work, settings, resolution, seed, "picture")
 
 
@@ -68,14 +74,53 @@ def draw_all(
     mine = [slice(start, start + size) for start in padded[::size]][
         state.process_index :: state.num_processes
     ]
-    for batch in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
-        if all(path.exists() for path in paths[:number][batch]):
-            continue
-        drawn = draw(pipeline, numbers[batch], settings, resolution)
-        for path, picture, own in zip(paths[:number][batch], drawn, numbers[batch], strict=False):
-            images.write(path, picture, {"prompt": settings.prompt, "seed": str(own)})
+    words, written = _encode(pipeline, settings, size), Future[None]()
+    written.set_result(None)
+    # A batch is written while the next one is drawn: two are in memory at most.
+    with ThreadPoolExecutor(1) as writer:
+        for batch in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
+            if all(path.exists() for path in paths[:number][batch]):
+                continue
+            drawn = _draw(pipeline, words, numbers[batch], settings, resolution)
+            written.result()
+            written = writer.submit(
+                _write, paths[:number][batch], drawn, numbers[batch], settings.prompt
+            )
+        written.result()
     state.wait_for_everyone()
+    if missing := sum(not path.exists() for path in paths[:number]):
+        raise InputError(
+            f"{folder}: {missing} pictures that other processes drew are not there; "
+            "expected one folder that all machines share"
+        )
+    state.wait_for_everyone()  # the first process may clear the folder away once all have looked
     return {path.name: own for path, own in zip(paths[:number], numbers, strict=False)}
+
+
+def _write(paths: list[Path], pictures: np.ndarray, numbers: list[int], prompt: str) -> None:
+    for path, picture, own in zip(paths, pictures, numbers, strict=False):
+        images.write(path, picture, {"prompt": prompt, "seed": str(own)})
+
+
+class Words(NamedTuple):
+    """Encoded prompts of a batch, each (B, tokens, width); without guidance none to lead away."""
+
+    prompt: Tensor
+    negative: Tensor | None
+
+
+@torch.no_grad()
+def _encode(pipeline: StableDiffusionPipeline, settings: Drawing, size: int) -> Words:
+    # All rows at once, though they are the same: last bits depend on how many there are.
+    return Words(
+        *pipeline.encode_prompt(
+            [settings.prompt] * size,
+            pipeline.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=settings.guidance > 1,
+            negative_prompt=[settings.negative_prompt] * size,
+        )
+    )
 
 
 def draw(
@@ -85,12 +130,23 @@ def draw(
 
     The starting noise comes from a CPU generator, so it is the same whatever the device.
     """
+    words = _encode(pipeline, settings, len(numbers))
+    return _draw(pipeline, words, numbers, settings, resolution)
+
+
+def _draw(
+    pipeline: StableDiffusionPipeline,
+    words: Words,
+    numbers: list[int],
+    settings: Drawing,
+    resolution: int,
+) -> np.ndarray:
     scheduler = pipeline.scheduler
     kind, options = SCHEDULERS[settings.scheduler]
     pipeline.scheduler = kind.from_config(scheduler.config, **options)
     pictures = pipeline(
-        prompt=[settings.prompt] * len(numbers),
-        negative_prompt=[settings.negative_prompt] * len(numbers),
+        prompt_embeds=words.prompt,
+        negative_prompt_embeds=words.negative,
         num_inference_steps=settings.steps,
         guidance_scale=settings.guidance,
         height=resolution,

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from diffusers import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
 from torch import Tensor
@@ -56,8 +57,8 @@ def train(
             f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
             f"pictures in {augmented}"
         )
-    accelerator = _accelerator(settings)
-    pipeline = base.load(model, resolution).to(accelerator.device)
+    accelerator, micro_batch = _accelerator(settings), _micro_batch(settings)
+    pipeline = base.place(base.load(model, resolution))
     alphas = pipeline.scheduler.alphas_cumprod.to(accelerator.device)
 
     def concept(files: list[Path], prompt: str, name: str) -> Concept:
@@ -73,7 +74,7 @@ def train(
         drawn = images.find(work / "class")[0]
         concepts.append((prior.weight, concept(drawn, prior.class_prompt, "class pictures")))
 
-    learner = Learner(pipeline.unet, settings, accelerator, seed)
+    learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
     point = learner.resume(work)
     main, started, done = accelerator.is_main_process, time.perf_counter(), learner.step
     result = work / "result"
@@ -179,9 +180,15 @@ class Concept:
         # Drawn on the CPU: the same numbers whatever the device.
         shape = (len(chosen), *self.posterior.mean.shape[1:])
         noise, epsilon = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
-        device = self.alphas.device
-        x0 = self.posterior.draw(chosen.to(device), noise.to(device))
-        return x0, epsilon.to(device), t.to(device)
+        chosen, noise, epsilon, t = (
+            _send(x, self.alphas.device) for x in (chosen, noise, epsilon, t)
+        )
+        return self.posterior.draw(chosen, noise), epsilon, t
+
+
+def _send(x: Tensor, device: torch.device) -> Tensor:
+    """To `device`; to a GPU from pinned memory, so that nobody waits for the step it is at."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 @functools.lru_cache(maxsize=8)
@@ -194,10 +201,15 @@ class Learner:
     """The UNet with its adapter, and all that changes from step to step."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, settings: Train, accelerator: Accelerator, seed: int
+        self,
+        unet: UNet2DConditionModel,
+        settings: Train,
+        accelerator: Accelerator,
+        seed: int,
+        micro_batch: int | None = None,
     ):
         self.settings, self.accelerator, self.step = settings, accelerator, 0
-        self.unet = unet
+        self.unet, self.micro_batch = unet, micro_batch or settings.batch_size
         if settings.precision != "fp32":
             unet.to(base.DTYPES[settings.precision])
         lora.add(
@@ -225,32 +237,63 @@ class Learner:
         self.total = torch.zeros((), device=accelerator.device)  # loss since the last logged step
 
     def steps(self, concepts: list[tuple[float, Concept]]):
-        """Trains to the end; yields after each step its number, from 1, and its loss, a tensor."""
+        """Trains to the end; yields after each step its number, from 1, and its loss, a tensor.
+
+        With several processes the loss is this one's part: the mean of the parts is the batch's.
+        """
         settings = self.settings
         bar = tqdm(
             total=settings.max_steps, initial=self.step, desc="train", unit="step",
             disable=not self.accelerator.is_main_process, mininterval=1,
         )  # fmt: skip
-        # Every process draws the whole batch and takes its rows: their number changes nothing.
-        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         while self.step < settings.max_steps:
             self.learning_rate = self.schedule.get_last_lr()[0]
-            value = torch.zeros((), device=self.accelerator.device)
-            for weight, concept in concepts:
-                x0, epsilon, t = (x[mine] for x in concept.batch(self.step, settings.batch_size))
-                errors = self._errors(concept, x0, epsilon, t)
-                if settings.min_snr_gamma:
-                    errors = errors * loss.min_snr_weight(concept.alphas[t], settings.min_snr_gamma)
-                value = value + weight * errors.mean()
-            self.accelerator.backward(value)
+            value = self._backward(concepts)
             self.accelerator.clip_grad_norm_(self.trained, settings.max_grad_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.schedule.step()
             self.step += 1
             bar.update()
-            yield self.step, value.detach()
+            yield self.step, value
         bar.close()
+
+    def _backward(self, concepts: list[tuple[float, Concept]]) -> Tensor:
+        """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor."""
+        total = torch.zeros((), device=self.accelerator.device)
+        parts, (mine, share) = [], self._share()
+        for weight, concept in concepts:
+            batch = concept.batch(self.step, self.settings.batch_size)
+            rows = (x[mine].split(self.micro_batch) for x in batch)
+            parts += [(weight, concept, part) for part in zip(*rows, strict=True)]
+        for number, (weight, concept, part) in enumerate(parts, 1):
+            # Processes exchange gradients once a step: the sums, in the last micro-batch.
+            last = number == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                value = weight * (self._weighted_errors(concept, *part).sum() / share)
+                self.accelerator.backward(value)
+            total += value.detach()
+        return total
+
+    def _share(self) -> tuple[slice, float]:
+        """The rows of the batch this process takes, and what to divide the sum of their errors by.
+
+        Every process draws the whole batch and takes its rows, so their number changes nothing. The
+        mean of Σ errors / (B/P) over P processes is the mean over the batch of B, however unevenly
+        it is divided. A process too many takes a row that counts for nothing: the exchange of
+        gradients waits for all.
+        """
+        size, number = self.settings.batch_size, self.accelerator.num_processes
+        index = self.accelerator.process_index
+        if index >= size:
+            return slice(1), math.inf
+        return slice(index, None, number), size / number
+
+    def _weighted_errors(self, concept: Concept, x0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        errors = self._errors(concept, x0, epsilon, t)
+        if self.settings.min_snr_gamma:
+            errors = errors * loss.min_snr_weight(concept.alphas[t], self.settings.min_snr_gamma)
+        return errors
 
     def _errors(self, concept: Concept, x0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,)."""
@@ -265,13 +308,22 @@ class Learner:
         The training loss is noise; here noise and timesteps are fixed (`draw` numbers them), so
         that one step compares with another.
         """
+        accelerator, batches = self.accelerator, held.fixed(draw)
+        errors = [torch.zeros(len(t), device=t.device) for _, _, t in batches]
         self.unet.eval()
-        errors = [self._errors(held, *batch) for batch in held.fixed(draw)]
+        for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
+            errors[i] = self._errors(held, *batches[i])
         self.unet.train()
-        return Adapter(lora.state(self.unet), self.step, torch.cat(errors).mean().item())
+        # Zeros but for one process's: the sum is exact, and the same whatever their number.
+        value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
+        return Adapter(lora.state(self.unet), self.step, value)
 
     def save(self, work: Path, best: Adapter, now: Adapter, history: History) -> None:
-        """Writes the resume point, whole or not at all."""
+        """Writes the resume point, whole or not at all; any number of processes can go on from it.
+
+        To be called by every process: the loss since the last logged step is of them all.
+        """
+        self.total = self.accelerator.reduce(self.total, "mean")
         if not self.accelerator.is_main_process:
             return
         state = {
@@ -291,10 +343,13 @@ class Learner:
         partial.replace(work / CHECKPOINT)
 
     def resume(self, work: Path) -> ResumePoint | None:
-        """Goes back to the resume point in `work`, if there is one."""
-        if not (work / CHECKPOINT).exists():
+        """Goes back to the resume point in `work`, if there is one: all processes to the same."""
+        state = None
+        if self.accelerator.is_main_process and (work / CHECKPOINT).exists():
+            state = torch.load(work / CHECKPOINT, weights_only=True, map_location="cpu")
+        [state] = broadcast_object_list([state])
+        if state is None:
             return None
-        state = torch.load(work / CHECKPOINT, weights_only=True, map_location="cpu")
         best, now = Adapter(**state["best"]), Adapter(**state["now"])
         self.step = now.step
         self.total.copy_(state["total"])
@@ -327,12 +382,17 @@ def _accelerator(settings: Train) -> Accelerator:
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=whole)
     if mixed == "fp16" and accelerator.device.type == "cpu":
         raise InputError("train.precision: got fp16, which needs a GPU; expected fp32 or bf16")
-    if settings.batch_size % accelerator.num_processes:
-        raise InputError(
-            f"train.batch_size: got {settings.batch_size}, expected a multiple of the "
-            f"{accelerator.num_processes} processes"
-        )
     return accelerator
+
+
+def _micro_batch(settings: Train) -> int:
+    """How many samples a process takes at once, from MPOX_MICRO_BATCH: it bounds the memory."""
+    given = os.environ.get("MPOX_MICRO_BATCH", str(settings.batch_size))
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(
+            f"MPOX_MICRO_BATCH: got {given!r}, expected a number of samples, 1 or more"
+        )
+    return int(given)
 
 
 def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
