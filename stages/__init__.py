@@ -82,12 +82,12 @@ def _find_commit() -> None:
 def _find_weights(params: Params) -> None:
     """Stops the first stage, not the last, if what evaluation needs is not there."""
     weights = params.evaluate.weights
-    if weights is not None and not Path(weights).exists():
+    if weights is not None and not Path(os.environ.get("DVC_ROOT", "."), weights).exists():
         import torch
 
         from mpox import features
 
-        features.load(params.evaluate.features, Path(weights), torch.device("cpu"))
+        features.load(params.evaluate.features, weights, torch.device("cpu"))
 
 
 def _log_cost() -> None:

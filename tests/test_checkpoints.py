@@ -1,12 +1,15 @@
 """One folder for the same inputs wherever they lie, another for any other inputs."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mpox import checkpoints, loss
+from mpox.errors import InputError
 
 
 @pytest.fixture
@@ -84,3 +87,50 @@ def test_it_lies_in_the_main_repository_where_dvc_names_one(small, inputs, tmp_p
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "main"))
     assert key(small, inputs) == here
     assert (tmp_path / "main" / ".checkpoints" / here).is_dir()
+
+
+STATE = {"step": 3, "loss": [0.5, 0.25], "weights": {"a": torch.arange(100.0)}}
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    checkpoints.save(STATE, tmp_path / "state")
+    loaded = checkpoints.load(tmp_path / "state")
+    assert loaded["step"] == 3 and loaded["loss"] == STATE["loss"]
+    assert torch.equal(loaded["weights"]["a"], STATE["weights"]["a"])
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+@pytest.mark.parametrize("cut", [0, 10, 32, 500, -1])
+def test_a_file_cut_short_is_refused(cut, tmp_path):
+    file = tmp_path / "state"
+    checkpoints.save(STATE, file)
+    file.write_bytes(file.read_bytes()[:cut])
+    with pytest.raises(InputError, match=f"{file}: is damaged; remove the file"):
+        checkpoints.load(file)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    """PyTorch itself would take the wrong number for the right one."""
+    file = tmp_path / "state"
+    checkpoints.save(STATE, file)
+    whole = file.read_bytes()
+    at = whole.index(torch.tensor(7.0).numpy().tobytes(), 32)
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(InputError, match="is damaged"):
+        checkpoints.load(file)
+
+
+def test_two_runs_never_work_in_one_folder(small, inputs):
+    """Not at once: when the first has ended, however it ended, the next goes on there."""
+    folder = inputs / ".checkpoints" / key(small, inputs)
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; from pathlib import Path; "
+        f"from mpox import checkpoints; checkpoints._lock(Path({str(folder)!r}))"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert f"{folder.name}: another run with the same parameters" in failed.value.stderr
+    ended = f"{code}; import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    (folder / "lock").unlink()  # this process's
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", ended]).returncode == -9

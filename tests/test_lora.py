@@ -350,3 +350,41 @@ def test_kohyas_dora_is_refused(unet, tiny_sd, tmp_path):
     save_file(weights, tmp_path / lora.FILE_NAME)
     with pytest.raises(InputError, match=f"{tmp_path}.*DoRA in kohya's format"):
         lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda weights: {}, "holds 0 matrices"),
+        (
+            lambda weights: dict(list(weights.items())[1:]),
+            r"holds \d+ matrices of a LoRA, of \d+ in",
+        ),
+        (
+            lambda weights: {k: v[..., :3] for k, v in weights.items()},
+            "does not fit the base model",
+        ),
+    ],
+    ids=["empty", "one matrix missing", "another network's"],
+)
+def test_what_is_no_whole_lora_of_this_base_is_refused(spoil, said, unet, tiny_sd, tmp_path):
+    """Else pictures would be the bare base's."""
+    add(unet)
+    lora.save(unet, tmp_path)
+    file = tmp_path / lora.FILE_NAME
+    with safe_open(file, "pt") as stored:
+        metadata = stored.metadata()
+    spoilt = {key: value.contiguous() for key, value in spoil(load_file(file)).items()}
+    save_file(spoilt, file, metadata)
+    with pytest.raises(InputError, match=f"{file}: .*{said}"):
+        lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
+
+
+@pytest.mark.parametrize("config", ["[]", "no JSON", '{"unet.r": "eight"}', '{"unet.peft_x": 1}'])
+def test_damaged_metadata_is_refused(config, unet, tiny_sd, tmp_path):
+    add(unet)
+    lora.save(unet, tmp_path)
+    file = tmp_path / lora.FILE_NAME
+    save_file(load_file(file), file, {lora.LORA_ADAPTER_METADATA_KEY: config})
+    with pytest.raises(InputError, match=f"{file}: the LoRA does not fit the base model"):
+        lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import stages.train_lora
-from mpox import base, images, latents, lora, loss, params, training
+from mpox import base, checkpoints, images, latents, lora, loss, params, training
 from mpox.errors import InputError
 from mpox.params import Train
 
@@ -463,7 +463,7 @@ def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
         patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
         run(tmp_path / "parts", **changes)
     if changes is EIGHT_BIT:
-        state = torch.load(newest(tmp_path / "parts"))
+        state = checkpoints.load(newest(tmp_path / "parts"))
         kinds = {leaf.dtype for leaf in leaves(state["optimizer"]) if isinstance(leaf, Tensor)}
         assert torch.uint8 in kinds
     resumed = contents(run(tmp_path / "parts", **changes))
@@ -603,7 +603,7 @@ def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_
     monkeypatch.setattr(loss, "min_snr_weight", breaking)
     with pytest.raises(InputError, match=r"not finite.*lower train\.learning_rate \(now 0\.01\)"):
         run(tmp_path)
-    state = torch.load(newest(tmp_path))
+    state = checkpoints.load(newest(tmp_path))
     assert all(value.isfinite().all() for value in state["now"]["weights"].values())
 
 

@@ -4,14 +4,21 @@ DVC empties a stage's outputs before it runs, and runs experiments in copies of 
 checkpoints live in `.checkpoints/` of the main repository, which DVC names in `DVC_ROOT`.
 """
 
+import fcntl
 import hashlib
+import io
 import json
 import os
+import pickle
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from mpox.errors import InputError
 from mpox.params import Section
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes")
@@ -21,7 +28,7 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
     """`.checkpoints/<stage>-<key>/`; the key is of settings, inputs' bytes, code and libraries.
 
     Another rank, prompt, photo, base model or version of the code has another key, and so never
-    picks up this one's work.
+    picks up this one's work. Raises InputError while another run of the same works there.
     """
     digest = hashlib.sha256()
     plain = {k: v.model_dump() if isinstance(v, Section) else v for k, v in settings.items()}
@@ -39,7 +46,49 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
     root = Path(os.environ.get("DVC_ROOT", "."))
     work = root / ".checkpoints" / f"{stage}-{digest.hexdigest()[:24]}"
     work.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("RANK", "0") == "0":  # one for all processes that a launcher started
+        _lock(work)
     return work
+
+
+def _lock(work: Path) -> None:
+    """Until this process ends, however it ends."""
+    lock = os.open(work / "lock", os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(
+            f"{work}: another run with the same parameters and inputs is at work there; "
+            "run again when it is done"
+        ) from None
+
+
+def save(state: dict[str, Any], file: Path) -> None:
+    """Writes tensors and plain values with their SHA-256, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    partial = file.with_name(f"{file.name}.partial")
+    with partial.open("wb") as stream:
+        stream.write(hashlib.sha256(content).digest() + content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def load(file: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU; no code in it is run. InputError for any other bytes."""
+    stored = file.read_bytes()
+    digest, content = stored[:32], stored[32:]
+    try:
+        if hashlib.sha256(content).digest() != digest:
+            raise pickle.UnpicklingError("is damaged")
+        return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{file}: {reason}; remove the file, and the run starts from its beginning"
+        ) from None
 
 
 def _sha256(file: Path) -> bytes:

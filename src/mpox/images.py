@@ -27,6 +27,7 @@ MOST_BYTES = 2**29  # of a file: as many pixels as Pillow takes, plain RGB of 16
 # What Pillow's decoders raise on damaged bytes; found by flipping bytes at random.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, struct.error)
 
+FORMAT = {".jpg": "JPEG", ".png": "PNG"}  # what is written
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
@@ -159,7 +160,10 @@ def write(path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None
     # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
     jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0, "xmp": xmp}
     png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
-    Image.fromarray(picture).save(partial, **jpeg, **png)
+    with partial.open("wb") as stream:
+        Image.fromarray(picture).save(stream, FORMAT[path.suffix], **jpeg, **png)
+        stream.flush()
+        os.fsync(stream.fileno())
     partial.replace(path)
 
 

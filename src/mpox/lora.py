@@ -23,8 +23,10 @@ from torch import Tensor
 from mpox.errors import InputError
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
-UP = re.compile(r"lora[_.]?(B|up)\b")  # the second matrix, in PEFT's, diffusers' and kohya's names
+# One of the two matrices, in PEFT's, diffusers' and kohya's names.
+MATRIX = re.compile(r"lora[_.]?(A|B|down|up)\b")
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 # With the feed-forward layers LoRA closes the gap to full fine-tuning that attention alone leaves.
 # `proj_in` and `proj_out` would be lost silently when diffusers loads the file.
 TARGETS = {
@@ -116,16 +118,19 @@ def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
         with safe_open(file, "pt") as weights:
             keys = list(weights.keys())
         pipeline.load_lora_weights(folder, weight_name=FILE_NAME)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*UNREADABLE, AttributeError, KeyError, TypeError) as error:  # of damaged metadata
         raise InputError(f"{file}: the LoRA does not fit the base model: {error}") from error
     # diffusers leaves out kohya's magnitudes and what the UNet has no place for, and only warns.
     if any(key.endswith(".dora_scale") for key in keys):
         raise InputError(f"{file}: a DoRA in kohya's format; expected one in PEFT's")
-    wanted = sum(bool(UP.search(key)) for key in keys)
+    wanted = sum(bool(MATRIX.search(key)) for key in keys)
     found = sum(
-        "lora_B" in name and "weight" in name for name, _ in pipeline.unet.named_parameters()
+        ".lora_A." in name or ".lora_B." in name for name, _ in pipeline.unet.named_parameters()
     )
-    if found != wanted:
-        raise InputError(f"{file}: of {wanted} LoRA layers {found} fit the base model")
+    if not wanted or found != wanted:
+        raise InputError(
+            f"{file}: holds {wanted} matrices of a LoRA, of {found} in the base model's layers "
+            "for them; expected as many, and some"
+        )
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()

@@ -23,7 +23,7 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor
 from tqdm import tqdm
 
-from mpox import base, card, images, latents, lora, loss, sampling, seeds
+from mpox import base, card, checkpoints, images, latents, lora, loss, sampling, seeds
 from mpox.curves import Curves, History
 from mpox.errors import InputError
 from mpox.params import Drawing, Train
@@ -335,18 +335,13 @@ class Learner:
             "now": vars(now),
             "history": history,
         }
-        partial = work / f"{CHECKPOINT}.partial"
-        with partial.open("wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(work / CHECKPOINT)
+        checkpoints.save(state, work / CHECKPOINT)
 
     def resume(self, work: Path) -> ResumePoint | None:
         """Goes back to the resume point in `work`, if there is one: all processes to the same."""
         state = None
         if self.accelerator.is_main_process and (work / CHECKPOINT).exists():
-            state = torch.load(work / CHECKPOINT, weights_only=True, map_location="cpu")
+            state = checkpoints.load(work / CHECKPOINT)
         [state] = broadcast_object_list([state])
         if state is None:
             return None
