@@ -14,10 +14,7 @@ repro: $(READY)
 	@started=$$SECONDS; dvc repro && echo "pipeline took $$((SECONDS - started)) s"
 
 test: $(READY)
-	coverage erase
-	coverage run -m pytest
-	coverage combine -q
-	coverage report
+	pytest -n 2 --dist loadfile --cov
 
 check: $(READY)
 	ruff check .

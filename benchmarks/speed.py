@@ -1,0 +1,211 @@
+"""How fast, against named peers in the same run: python benchmarks/speed.py (make bench).
+
+Training against diffusers' own DreamBooth LoRA example, whose file DIFFUSERS_EXAMPLES names the
+folder of (…/diffusers/examples/dreambooth, at the version installed here); generation against a
+plain loop over diffusers' pipeline; augmentation against the same transforms in one process. The
+model and the settings are those of params.yaml: on a GPU, cp params/sd15.yaml params.yaml first.
+Prints `name  ours  peer  ratio` a line, and where the time of a training step goes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+import stages
+from mpox.params import Params
+
+EXAMPLE = "train_dreambooth_lora.py"
+WARM, TIMED = 5, 20  # training steps
+PHOTOS, SIDE = 48, 1024  # pictures to augment, pixels
+
+
+def main(params: Params) -> None:
+    import torch
+    from accelerate import Accelerator
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    print(f"on {gpu or 'the CPU'}, {params.model.path}, {params.resolution} px")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        row("augmentation, pictures/s", *augmentation(params, work))
+        pictures = work / "ours"
+        row("training, samples/s", *training(params, pictures, work, Accelerator()))
+        row("generation, pictures/s", *generation(params, work))
+    if gpu:
+        print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GB")
+
+
+def row(name: str, ours: float, peer: float | None) -> None:
+    said = "skipped: DIFFUSERS_EXAMPLES names no folder" if peer is None else f"{peer:.3g}"
+    ratio = "" if peer is None else f"  {ours / peer:.2f}x"
+    print(f"{name}  {ours:.3g}  {said}{ratio}", flush=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    import torch
+
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def augmentation(params: Params, work: Path) -> tuple[float, float]:
+    """Photos of a camera's size and their variants, with all processes and with one."""
+    import cv2
+
+    from mpox import augmentation, images, phantom, seeds
+
+    (work / "photos").mkdir()
+    for i in range(PHOTOS):
+        drawn = phantom.draw("mpox", i, 0, 1, 256).picture
+        images.write(work / f"photos/{i:03d}.png", cv2.resize(drawn, (SIDE, SIDE)))
+    settings, resolution = params.augment, params.resolution
+
+    def plain() -> None:
+        chain = augmentation.transforms(settings, resolution)
+        for path in images.find(work / "photos")[0]:
+            picture = images.read(path)
+            images.write(work / f"plain/{path.stem}-0.jpg", images.square(picture, resolution))
+            for copy in range(1, settings.copies + 1):
+                number = seeds.derive(1, "augment", path.stem, copy)
+                drawn = augmentation.variant(chain, picture, number)
+                images.write(work / f"plain/{path.stem}-{copy}.jpg", drawn)
+
+    (work / "plain").mkdir()
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    peer = seconds(plain)
+    cv2.setNumThreads(threads)
+    ours = seconds(
+        lambda: augmentation.augment(work / "photos", work / "ours", settings, resolution, 1)
+    )
+    number = PHOTOS * (1 + settings.copies)
+    return number / ours, number / peer
+
+
+# ---------------------------------------------------------------- training
+
+
+def training(params: Params, pictures: Path, work: Path, accelerator) -> tuple[float, float | None]:
+    """The same model, batch, precision, rank and target modules (attention: the example's)."""
+    import torch
+
+    from mpox import base, images, latents
+    from mpox.training import Concept, Learner
+
+    settings = params.train.model_copy(
+        update={"target_modules": "attention", "max_steps": WARM + TIMED}
+    )
+    pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
+    concept = Concept(
+        "bench",
+        latents.encode(pipeline.vae, images.find(pictures)[0], params.resolution, "pictures"),
+        base.encode_text(pipeline, settings.instance_prompt),
+        pipeline.scheduler.alphas_cumprod.to(accelerator.device),
+        params.seed,
+    )
+    learner = Learner(pipeline.unet, settings, accelerator, params.seed)
+    steps = learner.steps([(1.0, concept)])
+    for _ in range(WARM):
+        next(steps)
+    ours = seconds(lambda: list(steps))
+    learner.settings = settings.model_copy(update={"max_steps": learner.step + 1})
+    with torch.profiler.profile() as profile:
+        list(learner.steps([(1.0, concept)]))
+    table = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8)
+    print("where a training step's time goes:\n" + table)
+    samples = TIMED * settings.batch_size
+    peer = example(params, pictures, work)
+    return samples / ours, None if peer is None else samples / peer
+
+
+def example(params: Params, pictures: Path, work: Path) -> float | None:
+    """Seconds that TIMED steps take diffusers' example: a longer run less a shorter one."""
+    file = Path(os.environ.get("DIFFUSERS_EXAMPLES", ""), EXAMPLE)
+    if not file.is_file():
+        return None
+    settings, took = params.train, []
+    for steps in (WARM, WARM + TIMED):
+        options = {
+            "pretrained_model_name_or_path": ROOT / params.model.path,
+            "instance_data_dir": pictures,
+            "instance_prompt": settings.instance_prompt,
+            "output_dir": work / f"example-{steps}",
+            "resolution": params.resolution,
+            "train_batch_size": settings.batch_size,
+            "max_train_steps": steps,
+            "checkpointing_steps": 10**6,
+            "rank": settings.rank,
+            "learning_rate": settings.learning_rate,
+            "mixed_precision": {"fp32": "no"}.get(settings.precision, settings.precision),
+            "seed": 0,
+        }
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        if settings.gradient_checkpointing:
+            words.append("--gradient_checkpointing")
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, str(file.resolve()), *words], cwd=work, capture_output=True, text=True
+        )
+        if done.returncode:
+            sys.exit(f"{file}:\n{done.stderr[-2000:]}")
+        took.append(time.perf_counter() - started)
+    return took[1] - took[0]
+
+
+# ---------------------------------------------------------------- generation
+
+
+def generation(params: Params, work: Path) -> tuple[float, float]:
+    """The same pictures in batches, written meanwhile, and one by one."""
+    import torch
+
+    from mpox import base, sampling, seeds
+
+    settings = params.generate
+    pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
+    if settings.precision != "fp32":
+        pipeline.to(base.DTYPES[settings.precision])
+    kind, options = sampling.SCHEDULERS[settings.scheduler]
+    (work / "one").mkdir()
+
+    def one_by_one() -> None:
+        scheduler = pipeline.scheduler
+        pipeline.scheduler = kind.from_config(scheduler.config, **options)
+        for i in range(settings.num_images):
+            drawn = pipeline(
+                prompt=settings.prompt,
+                negative_prompt=settings.negative_prompt,
+                num_inference_steps=settings.steps,
+                guidance_scale=settings.guidance,
+                height=params.resolution,
+                width=params.resolution,
+                generator=torch.Generator().manual_seed(seeds.derive(params.seed, "picture", i)),
+            ).images[0]
+            drawn.save(work / f"one/{i:05d}.png")
+        pipeline.scheduler = scheduler
+
+    peer = seconds(one_by_one)
+    ours = seconds(
+        lambda: sampling.draw_all(
+            pipeline, work / "all", settings, params.resolution, params.seed, "picture"
+        )
+    )
+    shutil.rmtree(work / "all")
+    return settings.num_images / ours, settings.num_images / peer
+
+
+if __name__ == "__main__":
+    stages.run(main)
