@@ -6,7 +6,7 @@ READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := repro
-.PHONY: setup repro test check crash diff bad-input lock docs
+.PHONY: setup repro test check bench crash diff bad-input lock docs
 
 setup: $(READY)
 
@@ -21,6 +21,10 @@ check: $(READY)
 	ruff format --check .
 	mypy
 	pytest -m "not slow"
+
+# How fast, against named peers; on a GPU after cp params/sd15.yaml params.yaml.
+bench: $(READY)
+	python benchmarks/speed.py
 
 # The pipeline stopped thirty times at random moments: the same bytes each time? Half an hour.
 crash: $(READY)
@@ -40,7 +44,8 @@ lock: $(READY)
 docs: $(READY)
 	@grep -q 'source: data/phantom/photos' params.yaml || { echo "data.source is not the phantoms"; exit 1; }
 	dvc repro --quiet
-	cp data/evaluation/contact_sheet.jpg models/lora/curves.png docs/
+	cp models/lora/curves.png docs/
+	python benchmarks/embedded.py
 
 # The tables of what bad pictures and parameters lead to, from the tests that hold them.
 bad-input: $(READY)
