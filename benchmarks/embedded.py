@@ -93,18 +93,7 @@ def main() -> None:
     naevus = phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(judge(naevi) == naevus), 0.80)
 
-    shown = np.linspace(0, len(synthetic) - 1, SHOWN).astype(int)
-    learnt = read_all("data/prepared/train")
-    nearest = np.argmax(unit(found[shown]) @ unit(look(learnt)).T, axis=1)
-    real_ones = read_all("data/prepared/test")
-    rows = [
-        real_ones[np.linspace(0, len(real_ones) - 1, SHOWN).astype(int)],
-        painted["mpox"][:SHOWN],
-        synthetic[shown],
-        learnt[nearest],
-    ]
-    large = [[cv2.resize(each, None, fx=2, fy=2) for each in row] for row in rows]
-    images.write(ROOT / "docs/embedded.jpg", images.sheet(large))
+    images.write(ROOT / "docs/embedded.jpg", sheet(painted["mpox"], synthetic, found))
 
     # 5: as `evaluate` found it
     metrics = json.loads((ROOT / "metrics/evaluation.json").read_text())
@@ -124,11 +113,21 @@ def phantoms(kind: str, number: int) -> list[phantom.Phantom]:
 
 
 def read_all(folder: str) -> np.ndarray:
-    return np.stack([images.read(file) for file in images.find(ROOT / folder)[0]])
+    files = images.find(ROOT / folder)[0]
+    return np.stack([images.square(images.read(file), SIDE) for file in files])
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Rows of held-out phantoms, base alone, with the LoRA (features `found`), nearest learnt."""
+    held, learnt = read_all("data/prepared/test"), read_all("data/prepared/train")
+    shown = np.linspace(0, len(synthetic) - 1, SHOWN).astype(int)
+    some, known = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (found[shown], look(learnt))
+    )
+    nearest = np.argmax(some @ known.T, axis=1)
+    spread = held[np.linspace(0, len(held) - 1, SHOWN).astype(int)]
+    rows = [spread, alone[:SHOWN], synthetic[shown], learnt[nearest]]
+    return images.sheet([[cv2.resize(each, None, fx=2, fy=2) for each in row] for row in rows])
 
 
 def look(pictures: np.ndarray) -> np.ndarray:

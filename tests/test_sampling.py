@@ -381,7 +381,7 @@ def test_an_adapter_of_a_deeper_model_is_refused(adapter, tiny_sd, settings, tmp
     type(pipeline.unet).from_config(dict(pipeline.unet.config) | kinds).save_pretrained(
         other / "unet"
     )
-    with pytest.raises(InputError, match="fit the base model"):
+    with pytest.raises(InputError, match=r"\d+ matrices of a LoRA, of \d+ in the base"):
         sampling.generate(other, adapter, tmp_path / "out", settings, RESOLUTION, SEED)
 
 

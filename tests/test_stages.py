@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import crash
 import pytest
 from ruamel.yaml import YAML
 
@@ -237,8 +236,3 @@ def test_photos_from_elsewhere(tmp_path):
     metrics = json.loads((folder / "metrics/evaluation.json").read_text())
     assert math.isfinite(metrics["fid"]) and metrics["identity"]["n_test"] >= 50
     assert photos not in (folder / "metrics/prepare.json").read_text()
-
-
-def test_stopped_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path):
-    for said, identical in crash.stop_and_go(tiny(tmp_path), times=2, seed=5):
-        assert identical, said
