@@ -397,7 +397,7 @@ def test_a_photo_that_kills_its_reader_stops_the_run(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- in a process of its own
 
 INSPECT = """
-import json, pathlib, resource, signal, sys, time, warnings
+import json, pathlib, signal, sys, time, warnings
 from mpox import preparation
 warnings.simplefilter("ignore")
 for path in sys.stdin.read().splitlines():
