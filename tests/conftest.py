@@ -3,11 +3,14 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 import stages  # noqa: F401  sets the environment before torch is imported, as in every stage
 from mpox import images, params, phantom
+from mpox.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOLUTION = 16  # pixels; latents of 8 × 8
@@ -164,6 +167,24 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def at(node: Any, path: tuple[str, ...]) -> Any:
+    """What stands in nested dictionaries under a dotted key's parts."""
+    for part in path:
+        node = node[part]
+    return node
+
+
+def refusal(tmp_path: Path, content: object, schema: type[params.Section]) -> dict[str, str]:
+    """What `read` says about `content`, by dotted key."""
+    path = tmp_path / "wrong.yaml"
+    YAML(typ="safe", pure=True).dump(content, path)
+    with pytest.raises(InputError) as error:
+        params.read(path, schema)
+    lines = str(error.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return dict(line.removeprefix(f"{path}: ").split(": ", 1) for line in lines)
 
 
 def same_table(

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
-from conftest import ROOT, same_table
+from conftest import ROOT, at, refusal, same_table
 from dvc.utils.serialize import modify_yaml
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
@@ -88,7 +88,8 @@ def wrong_type(key: Key) -> list[Any]:
     if typing.get_origin(key.kind) is Literal:
         values += ["nothing like it", "", 3, True, ["a"]]
     if typing.get_origin(key.kind) is tuple:
-        values += [3, "32", [], [32, 16, 0], [32, "a", 16], [32, None, 16]]
+        values += [[]] * any(isinstance(limit, MinLen) for limit in key.limits)
+        values += [3, "32", [32, 16, 0], [32, "a", 16], [32, None, 16]]
     return values
 
 
@@ -120,23 +121,6 @@ def load(schema: type[Section]) -> dict[str, Any]:
     return YAML(typ="safe", pure=True).load(ROOT / FILES[schema])
 
 
-def at(node: Any, path: tuple[str, ...]) -> Any:
-    for part in path:
-        node = node[part]
-    return node
-
-
-def refusal(tmp_path: Path, content: object, schema: type[Section]) -> dict[str, str]:
-    """What `read` says about `content`, by dotted key."""
-    path = tmp_path / "wrong.yaml"
-    YAML(typ="safe", pure=True).dump(content, path)
-    with pytest.raises(InputError) as error:
-        read(path, schema)
-    lines = str(error.value).splitlines()
-    assert all(line.startswith(f"{path}: ") for line in lines)
-    return dict(line.removeprefix(f"{path}: ").split(": ", 1) for line in lines)
-
-
 def by_depth(schema: type[Section]) -> list[list[Key]]:
     """Leaves, then sections of each depth: what can be wrong at once without hiding the other."""
     leaves = [key for key in keys(schema) if not key.is_section]
@@ -162,10 +146,11 @@ def refusals(folder: Path, schema: type[Section]) -> Iterator[Refused]:
                 at(content, path[:-1])[path[-1]] = value
             said = refusal(folder, content, schema)
             for path, value in now.items():
-                # Of a list it may be one element that is wrong.
+                # Of a list it may be some elements that are wrong.
                 inside = [name for name in said if re.fullmatch(rf"{'.'.join(path)}(\.\d+)?", name)]
                 assert inside, f"{'.'.join(path)} = {value!r} was accepted"
-                yield Refused(".".join(path), value, said.pop(inside[0]))
+                first, *_ = [said.pop(name) for name in inside]
+                yield Refused(".".join(path), value, first)
             assert not said
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_preparation
 from conftest import ROOT, same_table
 from PIL import Image, ImageCms
 
@@ -25,7 +26,6 @@ from mpox.errors import InputError
 from mpox.params import Data
 
 GIGABYTES = 2  # a process may take at most
-SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 SIDE = 9459  # pixels: its square is the largest that Pillow takes
 Write = Callable[[Path], object]
 
@@ -317,14 +317,7 @@ FOLDERS: dict[str, tuple[Write, str]] = {
 
 
 def settings(**changes) -> Data:
-    values = {
-        "source": "unused",
-        "group_pattern": r"^(p\d+)_",
-        "on_invalid": "skip",
-        "duplicate_distance": 4,
-        "split": SHARES,
-    }
-    return Data(**values | changes)
+    return test_preparation.settings(**{"on_invalid": "skip"} | changes)
 
 
 @pytest.mark.parametrize("what", FOLDERS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import at, refusal
 from ruamel.yaml import YAML
 
 from mpox.errors import InputError
@@ -33,24 +34,6 @@ def leaves(node: dict, prefix: tuple = ()) -> Iterator[tuple[tuple[str, ...], An
             yield from leaves(value, (*prefix, key))
         else:
             yield (*prefix, key), value
-
-
-def at(node: dict, path: tuple[str, ...]) -> Any:
-    for key in path:
-        node = node[key]
-    return node
-
-
-def refusal(tmp_path: Path, content: object, schema: type[Section]) -> dict[str, str]:
-    """What `read` says about `content`, by dotted key."""
-    path = tmp_path / "wrong.yaml"
-    YAML(typ="safe", pure=True).dump(content, path)
-    with pytest.raises(InputError) as error:
-        read(path, schema)
-    lines = str(error.value).splitlines()
-    assert all(line.startswith(f"{path}: ") for line in lines)
-    split = [line.removeprefix(f"{path}: ").split(": ", 1) for line in lines]
-    return {key: what for key, what in split}
 
 
 @every_file

@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml")
 STAGES = {
-    name: stage
+    name: stage.get("do", stage)
     for file in FILES
     for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items()
 }

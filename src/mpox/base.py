@@ -30,7 +30,7 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
         if not (folder / name).is_file():
             raise InputError(
                 f"model.path: {folder} holds no {name}; expected a Stable Diffusion folder in "
-                "diffusers' layout (for SD 1.5: `dvc repro models/sd15/dvc.yaml`)"
+                "diffusers' layout (params/sd15.yaml has SD 1.5 downloaded)"
             )
     try:
         index = json.loads((folder / "model_index.json").read_text())

@@ -23,6 +23,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
@@ -35,6 +36,12 @@ class Section(BaseModel):
 
 class Model(Section):
     path: Text  # a local folder in diffusers' layout
+    download: Annotated[tuple[Revision, ...], Field(max_length=1)]  # of SD 1.5, to models/sd15
+
+    @field_validator("download", mode="before")
+    @classmethod
+    def from_list(cls, revisions: object) -> object:
+        return tuple(revisions) if isinstance(revisions, list) else revisions
 
 
 class Split(Section):
