@@ -10,6 +10,7 @@ some ten minutes on two cores.
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,76 +31,106 @@ FITTED, TESTED = 200, 100  # pictures a kind the judge learns from, and is teste
 DRAWN = 100  # pictures drawn of each kind
 SHOWN = 10  # pictures in a row of the sheet
 PENALTY = 1e-3  # of the judge's squared weights
-MPOX, HEALTHY = 0, len(phantom.KINDS) - 1
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))
+
+
+class Sets(NamedTuple):
+    """Of one kind: phantoms, their reconstructions (uint8 N×S×S×3), the features of both (N×d)."""
+
+    drawn: list[phantom.Phantom]
+    decoded: np.ndarray
+    real: np.ndarray
+    coded: np.ndarray
+
+    @property
+    def held(self) -> np.ndarray:
+        """What Fréchet distances are measured from."""
+        return self.real[FITTED:-TESTED]
+
+    @property
+    def floor(self) -> float:
+        """Of the Fréchet distance: real pictures from real ones."""
+        return frechet.distance(self.held, self.real[-TESTED:])
 
 
 def main() -> None:
     pipeline = base.load(ROOT / PARAMS.model.path, SIDE)
-    drawn = {kind: phantoms(kind, FITTED + 2 * TESTED) for kind in phantom.KINDS}
-    pictures = {kind: np.stack([each.picture for each in drawn[kind]]) for kind in drawn}
-    decoded = {kind: reconstruct(pipeline, pictures[kind]) for kind in drawn}
-    real = {kind: look(pictures[kind]) for kind in drawn}
-    coded = {kind: look(decoded[kind]) for kind in drawn}
-    judge = Judge(
-        np.concatenate([np.concatenate([real[k][:FITTED], coded[k][:FITTED]]) for k in drawn]),
-        np.repeat(np.arange(len(drawn)), 2 * FITTED),
-    )
-    for name, sets in (("phantoms", real), ("reconstructions", coded)):
-        right = [judge(sets[k][FITTED:]) == i for i, k in enumerate(drawn)]
-        report(f"judge's accuracy on {name}", np.mean(right), 0.95)
-
-    # 1 and 2: the base alone
-    excess, painted = {}, {}
-    for i, kind in enumerate(drawn):
-        prompt = f"clinical photo of {phantom.NAMES[kind][0]}"
-        painted[kind] = paint(pipeline, prompt)
-        found = look(painted[kind])
-        held, other = real[kind][FITTED:-TESTED], real[kind][-TESTED:]
-        floor = frechet.distance(held, other)
-        excess[kind] = frechet.distance(found, held) - floor
-        codec = frechet.distance(coded[kind][-TESTED:], held) - floor
-        shares = np.bincount(judge(found), minlength=len(drawn)) / len(found)
-        said = ", ".join(f"{k} {share:.2f}" for k, share in zip(drawn, shares, strict=True))
-        print(f"base alone, {prompt!r}: judged {said}; of the codec's excess {codec:.1f}")
-        if kind == "mpox":
-            report("base alone, judged mpox", shares[i], most=0.20)
-            mpox_floor = floor
-        else:
-            report(f"base alone, {kind} judged so", shares[i], 0.90)
-            report(f"base alone, {kind}: Fréchet excess", excess[kind], most=floor)
-
-    # 4: the autoencoder, on what it did not see
-    for kind in drawn:
-        same = judge(coded[kind][FITTED:]) == judge(real[kind][FITTED:])
-        report(f"reconstructed {kind}: same verdict", np.mean(same), 0.95)
-        if kind != "healthy":
-            inside = [
-                psnr(a[each.mask], b[each.mask])
-                for a, b, each in zip(pictures[kind], decoded[kind], drawn[kind], strict=True)
-            ]
-            report(f"reconstructed {kind}: PSNR inside lesions, dB", np.mean(inside[FITTED:]), 25)
-
-    # 2, 3 and 6: with the LoRA
-    lora.fuse(pipeline, ROOT / "models/lora")
-    synthetic = read_all("data/synthetic")[:DRAWN]
-    found = look(synthetic)
-    report("with the LoRA, judged mpox", np.mean(judge(found) == MPOX), 0.85)
-    held = real["mpox"][FITTED:-TESTED]
-    with_lora = frechet.distance(found, held[: len(found)]) - mpox_floor
-    report("with the LoRA: excess over the base's", with_lora / excess["mpox"], most=0.40)
-    report("with the LoRA: Fréchet excess", with_lora, most=2 * mpox_floor)
-    naevi = look(paint(pipeline, f"clinical photo of {phantom.NAMES['naevus'][0]}"))
-    naevus = phantom.KINDS.index("naevus")
-    report("with the LoRA, naevus judged so", np.mean(judge(naevi) == naevus), 0.80)
-
-    images.write(ROOT / "docs/embedded.jpg", sheet(painted["mpox"], synthetic, found))
-
-    # 5: as `evaluate` found it
+    sets = {kind: collect(pipeline, kind) for kind in phantom.KINDS}
+    judge = fit(sets)
+    codec(sets, judge)
+    painted, excess = alone(pipeline, sets, judge)
+    with_lora(pipeline, sets["mpox"], judge, painted, excess)
     metrics = json.loads((ROOT / "metrics/evaluation.json").read_text())
     for name in ("ms_ssim", "coverage", "vendi_ratio", "copy_rate", "hash_rate"):
         null = metrics[f"{name}_null"]
         print(f"{name}: {metrics[name]:.4g}, real pictures in their place {null:.4g}")
+
+
+def collect(pipeline, kind: str) -> Sets:
+    drawn = phantoms(kind, FITTED + 2 * TESTED)
+    pictures = np.stack([each.picture for each in drawn])
+    decoded = reconstruct(pipeline, pictures)
+    return Sets(drawn, decoded, look(pictures), look(decoded))
+
+
+def fit(sets: dict[str, Sets]) -> "Judge":
+    """The judge, and how often it is right about what it has not seen."""
+    fitted = [x[:FITTED] for each in sets.values() for x in (each.real, each.coded)]
+    judge = Judge(np.concatenate(fitted), np.repeat(np.arange(len(sets)), 2 * FITTED))
+    for name in ("real", "coded"):
+        right = [judge(getattr(each, name)[FITTED:]) == i for i, each in enumerate(sets.values())]
+        report(f"judge's accuracy, {name}", np.mean(right), 0.95)
+    return judge
+
+
+def codec(sets: dict[str, Sets], judge: "Judge") -> None:
+    """The autoencoder, on pictures it did not see."""
+    for kind, each in sets.items():
+        same = judge(each.coded[FITTED:]) == judge(each.real[FITTED:])
+        report(f"reconstructed {kind}: same verdict", np.mean(same), 0.95)
+        if kind != "healthy":
+            inside = [
+                psnr(one.picture[one.mask], other[one.mask])
+                for one, other in zip(each.drawn[FITTED:], each.decoded[FITTED:], strict=True)
+            ]
+            report(f"reconstructed {kind}: PSNR inside lesions, dB", np.mean(inside), 25)
+
+
+def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, float]:
+    """The base alone, each kind's caption; its pictures of mpox, and their Fréchet excess."""
+    painted, excess = {}, {}
+    for kind, each in sets.items():
+        prompt = f"clinical photo of {phantom.NAMES[kind][0]}"
+        painted[kind] = paint(pipeline, prompt)
+        found = look(painted[kind])
+        shares = dict(
+            zip(sets, np.bincount(judge(found), minlength=len(sets)) / DRAWN, strict=True)
+        )
+        excess[kind] = frechet.distance(found, each.held) - each.floor
+        blur = frechet.distance(each.coded[-TESTED:], each.held) - each.floor
+        said = ", ".join(f"{other} {share:.2f}" for other, share in shares.items() if share)
+        print(f"base alone, {prompt!r}: judged {said}; the codec's own excess is {blur:.1f}")
+        if kind == "mpox":
+            report("base alone, judged mpox", shares[kind], most=0.20)
+        else:
+            report(f"base alone, {kind} judged so", shares[kind], 0.90)
+            report(f"base alone, {kind}: Fréchet excess", excess[kind], most=each.floor)
+    return painted["mpox"], excess["mpox"]
+
+
+def with_lora(pipeline, mpox: Sets, judge: "Judge", painted: np.ndarray, excess: float) -> None:
+    """The committed run's pictures, and what the LoRA does to another prompt."""
+    synthetic = read_all("data/synthetic")[:DRAWN]
+    found = look(synthetic)
+    images.write(ROOT / "docs/embedded.jpg", sheet(painted, synthetic, found))
+    report("with the LoRA, judged mpox", np.mean(judge(found) == phantom.KINDS.index("mpox")), 0.85)
+    changed = frechet.distance(found, mpox.held) - mpox.floor
+    report("with the LoRA: excess over the base's", changed / excess, most=0.40)
+    report("with the LoRA: Fréchet excess", changed, most=2 * mpox.floor)
+    lora.fuse(pipeline, ROOT / "models/lora")
+    naevi = look(paint(pipeline, f"clinical photo of {phantom.NAMES['naevus'][0]}"))
+    right = judge(naevi) == phantom.KINDS.index("naevus")
+    report("with the LoRA, naevus judged so", np.mean(right), 0.80)
 
 
 def phantoms(kind: str, number: int) -> list[phantom.Phantom]:
