@@ -292,13 +292,13 @@ def test_a_micro_batch_bounds_what_the_unet_takes_at_once(run, tmp_path, monkeyp
     monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
     errors, sizes = training.Learner._errors, []
 
-    def noting(self, concept, x0, *more):
-        sizes.append(len(x0) if torch.is_grad_enabled() else None)
-        return errors(self, concept, x0, *more)
+    def noting(self, noisy, *more):
+        sizes.append(len(noisy) if torch.is_grad_enabled() else None)
+        return errors(self, noisy, *more)
 
     monkeypatch.setattr(training.Learner, "_errors", noting)
     run(tmp_path, max_steps=2)
-    assert [size for size in sizes if size] == [3, 1, 3, 1]
+    assert [size for size in sizes if size] == [3, 3, 2] * 2
 
 
 # ---------------------------------------------------------------- the held-out loss

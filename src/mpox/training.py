@@ -57,7 +57,7 @@ def train(
             f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
             f"pictures in {augmented}"
         )
-    accelerator, micro_batch = _accelerator(settings), _micro_batch(settings)
+    accelerator, micro_batch = _accelerator(settings), _micro_batch()
     pipeline = base.place(base.load(model, resolution))
     alphas = pipeline.scheduler.alphas_cumprod.to(accelerator.device)
 
@@ -209,7 +209,7 @@ class Learner:
         micro_batch: int | None = None,
     ):
         self.settings, self.accelerator, self.step = settings, accelerator, 0
-        self.unet, self.micro_batch = unet, micro_batch or settings.batch_size
+        self.unet, self.micro_batch = unet, micro_batch
         if settings.precision != "fp32":
             unet.to(base.DTYPES[settings.precision])
         lora.add(
@@ -259,18 +259,30 @@ class Learner:
         bar.close()
 
     def _backward(self, concepts: list[tuple[float, Concept]]) -> Tensor:
-        """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor."""
-        total = torch.zeros((), device=self.accelerator.device)
-        parts, (mine, share) = [], self._share()
+        """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor.
+
+        Its samples are of all concepts, so that one pass of the UNet serves them all.
+        """
+        mine, share = self._share()
+        samples = []
         for weight, concept in concepts:
             batch = concept.batch(self.step, self.settings.batch_size)
-            rows = (x[mine].split(self.micro_batch) for x in batch)
-            parts += [(weight, concept, part) for part in zip(*rows, strict=True)]
-        for number, (weight, concept, part) in enumerate(parts, 1):
+            x0, epsilon, t = (x[mine] for x in batch)
+            alphas = concept.alphas[t]
+            counts = torch.full_like(alphas, weight / share)
+            if self.settings.min_snr_gamma:
+                counts *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
+            states = concept.states.expand(len(t), -1, -1)
+            samples.append((loss.add_noise(x0, epsilon, alphas), epsilon, t, states, counts))
+        columns = (torch.cat(column) for column in zip(*samples, strict=True))
+        split = (column.split(self.micro_batch or len(column)) for column in columns)
+        parts = list(zip(*split, strict=True))
+        total = torch.zeros((), device=self.accelerator.device)
+        for number, (noisy, epsilon, t, states, counts) in enumerate(parts, 1):
             # Processes exchange gradients once a step: the sums, in the last micro-batch.
             last = number == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                value = weight * (self._weighted_errors(concept, *part).sum() / share)
+                value = (counts * self._errors(noisy, epsilon, t, states)).sum()
                 self.accelerator.backward(value)
             total += value.detach()
         return total
@@ -289,16 +301,9 @@ class Learner:
             return slice(1), math.inf
         return slice(index, None, number), size / number
 
-    def _weighted_errors(self, concept: Concept, x0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        errors = self._errors(concept, x0, epsilon, t)
-        if self.settings.min_snr_gamma:
-            errors = errors * loss.min_snr_weight(concept.alphas[t], self.settings.min_snr_gamma)
-        return errors
-
-    def _errors(self, concept: Concept, x0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+    def _errors(self, noisy: Tensor, epsilon: Tensor, t: Tensor, states: Tensor) -> Tensor:
         """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,)."""
-        noisy = loss.add_noise(x0, epsilon, concept.alphas[t]).to(self.unet.dtype)
-        states = concept.states.to(self.unet.dtype).expand(len(x0), -1, -1)
+        noisy, states = (x.to(self.unet.dtype) for x in (noisy, states))
         return loss.mse(self.model(noisy, t, states).sample, epsilon)
 
     @torch.no_grad()
@@ -312,7 +317,9 @@ class Learner:
         errors = [torch.zeros(len(t), device=t.device) for _, _, t in batches]
         self.unet.eval()
         for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
-            errors[i] = self._errors(held, *batches[i])
+            x0, epsilon, t = batches[i]
+            noisy = loss.add_noise(x0, epsilon, held.alphas[t])
+            errors[i] = self._errors(noisy, epsilon, t, held.states.expand(len(t), -1, -1))
         self.unet.train()
         # Zeros but for one process's: the sum is exact, and the same whatever their number.
         value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
@@ -380,9 +387,14 @@ def _accelerator(settings: Train) -> Accelerator:
     return accelerator
 
 
-def _micro_batch(settings: Train) -> int:
-    """How many samples a process takes at once, from MPOX_MICRO_BATCH: it bounds the memory."""
-    given = os.environ.get("MPOX_MICRO_BATCH", str(settings.batch_size))
+def _micro_batch() -> int | None:
+    """How many samples a process takes at once, from MPOX_MICRO_BATCH: it bounds the memory.
+
+    None: all of its share.
+    """
+    given = os.environ.get("MPOX_MICRO_BATCH")
+    if given is None:
+        return None
     if not given.isdecimal() or int(given) < 1:
         raise InputError(
             f"MPOX_MICRO_BATCH: got {given!r}, expected a number of samples, 1 or more"
