@@ -95,6 +95,7 @@ def small() -> params.Params:
     preview = default.train.preview.model_copy(
         update={"guidance": 2.0, "steps": 2, "scheduler": "ddim", "batch_size": 2}
     )
+    prior = default.train.prior_preservation.model_copy(update={"weight": 0.0})
     train = default.train.model_copy(
         update={
             "rank": 4,
@@ -113,6 +114,7 @@ def small() -> params.Params:
             "min_snr_gamma": 5.0,
             "precision": "fp32",
             "gradient_checkpointing": False,
+            "prior_preservation": prior,
             "preview": preview,
             "validation_images": 2,
             "validation_steps": 8,

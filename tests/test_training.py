@@ -288,8 +288,15 @@ def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkey
         run(tmp_path)
 
 
-def test_a_micro_batch_bounds_what_the_unet_takes_at_once(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+@pytest.mark.parametrize(
+    ("micro_batch", "weight", "expected"),
+    [("3", 0.0, [3, 1]), ("3", 1.0, [3, 3, 2]), (None, 1.0, [8])],
+)
+def test_one_pass_takes_all_concepts_or_a_micro_batch(
+    micro_batch, weight, expected, run, small, tmp_path, monkeypatch
+):
+    if micro_batch:
+        monkeypatch.setenv("MPOX_MICRO_BATCH", micro_batch)
     errors, sizes = training.Learner._errors, []
 
     def noting(self, noisy, *more):
@@ -297,8 +304,11 @@ def test_a_micro_batch_bounds_what_the_unet_takes_at_once(run, tmp_path, monkeyp
         return errors(self, noisy, *more)
 
     monkeypatch.setattr(training.Learner, "_errors", noting)
-    run(tmp_path, max_steps=2)
-    assert [size for size in sizes if size] == [3, 3, 2] * 2
+    prior = small.train.prior_preservation.model_copy(
+        update={"weight": weight, "num_class_images": 3}
+    )
+    run(tmp_path, max_steps=2, prior_preservation=prior)
+    assert [size for size in sizes if size] == expected * 2
 
 
 # ---------------------------------------------------------------- the held-out loss
