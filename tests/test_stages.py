@@ -22,7 +22,7 @@ TINY = {
     "train": {
         "rank": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validation_steps": 4,
         "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
-        "preview": {"steps": 2, "batch_size": 1},
+        "prior_preservation": {"num_class_images": 2}, "preview": {"steps": 2, "batch_size": 1},
     },
     "generate": {"num_images": 5, "steps": 2, "batch_size": 4},
 }  # fmt: skip
