@@ -16,6 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 RESOLUTION = 16  # pixels; latents of 8 × 8
 
 
+def pytest_configure():
+    """Each worker of pytest-xdist keeps to its own cores, and so do the stages that it starts.
+
+    OpenMP's threads wait for each other at every barrier, so a thread whose core another process
+    has holds up the rest: two workers on the same two cores take several times as long.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")  # gw0, gw1, …
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        own = cores[int(worker[2:]) % count :: count]
+        os.sched_setaffinity(0, own or cores)
+
+
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory) -> Path:
     """Random weights in Stable Diffusion's architecture and diffusers' layout."""

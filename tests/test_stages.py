@@ -205,6 +205,33 @@ def test_no_photo_is_reachable_in_git(repository):
     assert pictures == []
 
 
+def test_results_are_shared_through_a_remote(repository, tmp_path):
+    call(
+        repository, "dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store")
+    )
+    call(repository, "dvc", "push")
+
+    def clone(name: str) -> Path:
+        call(tmp_path, "git", "clone", "-q", str(repository), name)
+        local = ".dvc/config.local"
+        shutil.copy(repository / local, tmp_path / name / local)
+        return tmp_path / name
+
+    colleague = clone("colleague")
+    shutil.copytree(repository / "data/photos", colleague / "data/photos")
+    call(colleague, "dvc", "pull", "dvc.yaml")
+    assert "up to date" in call(colleague, "dvc", "repro")
+
+    # Who wants other pictures needs the LoRA and no photo.
+    stranger = clone("stranger")
+    set_params(stranger, {"generate": {"prompt": "a lesion, macro"}})
+    said = call(stranger, "dvc", "repro", "--pull", "--allow-missing", "generate")
+    assert ran(said) == ["generate"]
+    assert not any(
+        (stranger / "data" / name).exists() for name in ("photos", "prepared", "augmented")
+    )
+
+
 def test_forced_again_gives_the_same_bytes(repository):
     first = outputs(repository)
     call(repository, "dvc", "repro", "-f", "-s", "augment", "train_lora", "generate")
