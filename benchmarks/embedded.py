@@ -30,6 +30,7 @@ SEED = 31  # of the judge's phantoms: neither the photos' (params/phantom.yaml) 
 FITTED, TESTED = 200, 100  # pictures a kind the judge learns from, and is tested on
 DRAWN = 100  # pictures drawn of each kind
 SHOWN = 10  # pictures in a row of the sheet
+GUIDANCE = 1.5  # of the base alone, under its own captions; a LoRA's new words want more
 PENALTY = 1e-3  # of the judge's squared weights
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
@@ -101,7 +102,8 @@ def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, 
     painted, excess = {}, {}
     for kind, each in sets.items():
         prompt = f"clinical photo of {phantom.NAMES[kind][0]}"
-        painted[kind] = paint(pipeline, prompt)
+        guidance = PARAMS.generate.guidance if kind == "mpox" else GUIDANCE
+        painted[kind] = paint(pipeline, prompt, guidance)
         found = look(painted[kind])
         shares = dict(
             zip(sets, np.bincount(judge(found), minlength=len(sets)) / DRAWN, strict=True)
@@ -109,7 +111,8 @@ def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, 
         excess[kind] = frechet.distance(found, each.held) - each.floor
         blur = frechet.distance(each.coded[-TESTED:], each.held) - each.floor
         said = ", ".join(f"{other} {share:.2f}" for other, share in shares.items() if share)
-        print(f"base alone, {prompt!r}: judged {said}; the codec's own excess is {blur:.1f}")
+        print(f"base alone, {prompt!r}, guidance {guidance}: judged {said}")
+        print(f"reconstructed {kind}: Fréchet excess {blur:.1f}")
         if kind == "mpox":
             report("base alone, judged mpox", shares[kind], most=0.20)
         else:
@@ -128,7 +131,8 @@ def with_lora(pipeline, mpox: Sets, judge: "Judge", painted: np.ndarray, excess:
     report("with the LoRA: excess over the base's", changed / excess, most=0.40)
     report("with the LoRA: Fréchet excess", changed, most=2 * mpox.floor)
     lora.fuse(pipeline, ROOT / "models/lora")
-    naevi = look(paint(pipeline, f"clinical photo of {phantom.NAMES['naevus'][0]}"))
+    prompt = f"clinical photo of {phantom.NAMES['naevus'][0]}"
+    naevi = look(paint(pipeline, prompt, PARAMS.generate.guidance))
     right = judge(naevi) == phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(right), 0.80)
 
@@ -175,8 +179,8 @@ def reconstruct(pipeline, pictures: np.ndarray) -> np.ndarray:
     return (255 * bright).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def paint(pipeline, prompt: str) -> np.ndarray:
-    settings = PARAMS.generate.model_copy(update={"prompt": prompt})
+def paint(pipeline, prompt: str, guidance: float) -> np.ndarray:
+    settings = PARAMS.generate.model_copy(update={"prompt": prompt, "guidance": guidance})
     numbers = [seeds.derive(SEED, "painted", i) for i in range(DRAWN)]
     size = settings.batch_size
     batches = [numbers[i : i + size] for i in range(0, DRAWN, size)]

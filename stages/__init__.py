@@ -21,8 +21,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no network
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # Sums are rounded in another order by other numbers of threads and wider vectors. Without a GPU
-# every stage takes what any x86-64 processor with AVX2 has, so that all of them give the same bits
-# (docs/reproducibility.md); where there is a GPU its feeding may take the whole processor.
+# every stage (but pretraining) takes what any x86-64 processor with AVX2 has, so that all of them
+# give the same bits (docs/reproducibility.md); where there is a GPU its feeding may take the
+# whole processor.
 PINNED = {
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "2",

@@ -20,6 +20,7 @@ from conftest import ROOT, at, refusal, same_table
 from dvc.utils.serialize import modify_yaml
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
+from test_params import TOGETHER, refused_together
 
 from mpox.errors import InputError
 from mpox.params import Params, Phantoms, Section, TinySD, read
@@ -271,12 +272,13 @@ PREAMBLE = """# Bad parameters
 
 Every key of every parameter file, the wrong values the tests made from its schema, and what is said
 after the key and the value. Beside these, a key that is missing is `missing` and one that no schema
-has is `no such key`. Each stops a stage before it works, with exit status 1. Written by
+has is `no such key`. The last rows, with the whole message, are regular expressions and values that
+do not fit together. Each stops a stage before it works, with exit status 1. Written by
 `make bad-input`, held by `tests/test_bad_parameters.py`.
 """
 
 
-def test_the_table_is_what_was_found(refused):
+def test_the_table_is_what_was_found(refused, tmp_path):
     lines = []
     for schema, found in refused.items():
         answers = defaultdict(list)
@@ -288,4 +290,9 @@ def test_the_table_is_what_was_found(refused):
             for (key, answer), values in answers.items()
             if key == name
         ]
+    for changes, _ in TOGETHER:
+        blamed, said = refused_together(changes, tmp_path)
+        names = ", ".join(f"`{name}`" for name in changes)
+        values = ", ".join(f"`{value!r}`" for value in changes.values())
+        lines.append(("params.yaml", names, values, f"{blamed}: {said}"))
     same_table("bad_parameters.md", PREAMBLE, ("file", "key", "values", "answer"), lines)

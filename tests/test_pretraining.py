@@ -21,12 +21,14 @@ SETTINGS = TinySD(
     codec_steps=3,
     codec_batch_size=4,
     codec_learning_rate=1e-3,
+    texture_steps=2,
     text_width=16,
     text_layers=1,
     unet_channels=(16, 32),
     unet_steps=3,
     unet_batch_size=4,
     unet_learning_rate=1e-3,
+    unet_precision="fp32",
 )
 
 
@@ -36,7 +38,13 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def _checkpoints_at_every_step(monkeypatch):
-    monkeypatch.setattr(pretraining, "EVERY", 1)
+    on_the_cpu_step_by_step(monkeypatch)
+
+
+def on_the_cpu_step_by_step(patch) -> None:
+    """A GPU would not give the same bits again."""
+    patch.setattr(pretraining, "EVERY", 1)
+    patch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def whole(tmp_path_factory) -> Path:
     """A run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining, "EVERY", 1)
+        on_the_cpu_step_by_step(patch)
         (folder / "work").mkdir()
         pretraining.pretrain(folder / "out", folder / "work", SETTINGS)
     return folder / "out"
@@ -84,9 +92,9 @@ def test_the_large_parts_are_stored_in_half_precision(part, whole):
         assert {file.get_slice(key).get_dtype() for key in keys} == {"F16"}
 
 
-@pytest.mark.parametrize("update", [0, 2, 4])
+@pytest.mark.parametrize("update", [0, 2, 4, 6])
 def test_killed_and_resumed_it_is_the_same_folder(update, whole, tmp_path, monkeypatch):
-    """At the codec's first step, at its last, at the denoiser's second."""
+    """At the codec's first step, at its last, at the texture's last, at the denoiser's second."""
     parent = pretraining.AveragedModel
     left = [update]
 
@@ -123,6 +131,49 @@ def test_killed_while_it_saves_pictures_it_still_goes_on(tmp_path, monkeypatch):
         patch.setattr(np, "save", dying)
         pretraining.pretrain(tmp_path / "out", tmp_path / "work", SETTINGS)
     pretraining.pretrain(tmp_path / "out", tmp_path / "work", SETTINGS)
+
+
+def test_white_noise_is_its_standard_deviation_at_every_frequency():
+    noise = torch.randn((64, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    found = pretraining._spectra(0.1 * noise).mean((0, 2, 3)).view(8, 5)
+    # The root of a mean of few squares is a little small; and so more where a frequency is real.
+    assert torch.allclose(found[:, 1:4], torch.tensor(0.1), rtol=0.08)
+    assert found.min() > 0.08 and found.max() < 0.105
+
+
+def test_grain_counts_and_its_place_does_not():
+    rng = torch.Generator().manual_seed(0)
+    one, other = (0.02 * torch.randn((16, 3, 64, 64), generator=rng) for _ in range(2))
+    smooth = torch.nn.functional.avg_pool2d(one, 3, stride=1, padding=1)
+    real, same, less = (pretraining._spectra(x) for x in (one, other, smooth))
+    assert (same - real).abs().mean() < 0.4 * (less - real).abs().mean()
+
+
+def test_texture_changes_the_decoder_alone(tmp_path, monkeypatch):
+    """So that latents, and what a denoiser has learnt of them, stay as they were."""
+    learn, seen = pretraining._train_texture, []
+
+    def watching(codec, *rest):
+        before = {key: value.clone() for key, value in codec.state_dict().items()}
+        learn(codec, *rest)
+        after = codec.state_dict()
+        seen.extend(key for key in before if not torch.equal(before[key], after[key]))
+
+    monkeypatch.setattr(pretraining, "_train_texture", watching)
+    (tmp_path / "work").mkdir()
+    pretraining.pretrain(tmp_path / "out", tmp_path / "work", SETTINGS)
+    assert seen and all(key.startswith(("decoder.", "post_quant_conv.")) for key in seen)
+
+
+def test_in_bf16_it_learns_nearly_the_same(whole, tmp_path):
+    half = SETTINGS.model_copy(update={"unet_precision": "bf16"})
+    (tmp_path / "work").mkdir()
+    pretraining.pretrain(tmp_path / "out", tmp_path / "work", half)
+    one, other = (
+        json.loads((folder / "curves/metrics.json").read_text())["denoiser"]["loss"]
+        for folder in (whole, tmp_path / "out")
+    )
+    assert one != other and one == pytest.approx(other, rel=0.01)
 
 
 def test_the_denoiser_never_sees_mpox_and_the_codec_does(tmp_path, monkeypatch):
@@ -168,14 +219,40 @@ def test_the_denoiser_never_sees_mpox_and_the_codec_does(tmp_path, monkeypatch):
     assert words and not any("pox" in text for captions in words for text in captions)
 
 
-def test_captions_name_the_picture_and_one_in_ten_is_empty():
+def test_captions_are_of_each_picture_and_one_in_ten_is_empty(tmp_path, monkeypatch):
     kinds = [kind for kind in phantom.KINDS for _ in range(SETTINGS.pictures)]
-    chosen = torch.arange(len(kinds))
-    drawn = [pretraining._captions(kinds, SETTINGS, step, chosen) for step in range(80)]
-    assert drawn[3] == pretraining._captions(kinds, SETTINGS, 3, chosen)
-    flat = [(kinds[i], words) for step in drawn for i, words in enumerate(step)]
-    assert sum(not words for _, words in flat) / len(flat) == pytest.approx(0.1, abs=0.03)
-    assert all(("pox" in words) == (kind == "mpox") for kind, words in flat if words)
+    for kind, wordings in zip(kinds, pretraining._captions(kinds, SETTINGS), strict=True):
+        assert all(("pox" in words) == (kind == "mpox") for words in wordings)
+    seen, noised = [], []
+    forward, add_noise = pretraining.CLIPTextModel.forward, loss.add_noise
+
+    def watching(self, ids, *rest, **options):
+        seen.extend(ids)
+        return forward(self, ids, *rest, **options)
+
+    monkeypatch.setattr(pretraining.CLIPTextModel, "forward", watching)
+    monkeypatch.setattr(loss, "add_noise", lambda x0, *a: noised.append(x0) or add_noise(x0, *a))
+    encoded, encode = [], pretraining._encode
+    monkeypatch.setattr(
+        pretraining,
+        "_encode",
+        lambda *a: encoded.append(torch.cat(list(encode(*a)))) or encoded[-1:],
+    )
+    (tmp_path / "work").mkdir()
+    many = SETTINGS.model_copy(update={"codec_steps": 1, "unet_batch_size": 400})
+    pretraining.pretrain(tmp_path / "out", tmp_path / "work", many)
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
+    latents = encoded[-1] * pipeline.vae.config.scaling_factor
+    own = torch.cdist(torch.cat(noised).flatten(1), latents.flatten(1)).argmin(1)
+    learnt = [kind for kind in kinds if kind != "mpox"]
+    allowed = [
+        pipeline.tokenizer(list(wordings), padding="max_length").input_ids
+        for wordings in pretraining._captions(learnt, SETTINGS)
+    ]
+    empty = pipeline.tokenizer("", padding="max_length").input_ids
+    said = [ids.tolist() for ids in seen]
+    assert all(ids == empty or ids in allowed[i] for ids, i in zip(said, own, strict=True))
+    assert said.count(empty) / len(said) == pytest.approx(0.1, abs=0.03)
 
 
 def test_no_photo_of_the_embedded_set_is_ever_seen():
@@ -203,4 +280,10 @@ def test_the_committed_base_is_small_and_reconstructs_skin():
         latent = pipeline.vae.encode(pixels).latent_dist.mean
         again = pipeline.vae.decode(latent).sample.clamp(-1, 1)
     assert -10 * torch.log10((again - pixels).square().mean() / 4) > 24  # dB
+    spectra = (pretraining._spectra(x).unflatten(1, (3, 8, 5)) for x in (again, pixels))
+    grain, real = (each[:, :, 2:7, 2:].mean().item() for each in spectra)
+    assert 0.85 < grain / real < 1.1
+    assert torch.equal(
+        pipeline.scheduler.alphas_cumprod, pretraining._noise_schedule().alphas_cumprod
+    )
     assert (latent * pipeline.vae.config.scaling_factor).std().item() == pytest.approx(1, abs=0.3)

@@ -90,6 +90,9 @@ PLAIN = {
     "dpm++": lambda config: DPMSolverMultistepScheduler.from_config(
         config, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
     ),
+    "dpm++_sde": lambda config: DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type="sde-dpmsolver++", solver_order=2, timestep_spacing="trailing"
+    ),
     "unipc": lambda config: UniPCMultistepScheduler.from_config(
         config, solver_order=2, timestep_spacing="trailing"
     ),

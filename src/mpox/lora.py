@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -17,7 +18,6 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mpox.errors import InputError
@@ -98,11 +98,11 @@ def save(unet: UNet2DConditionModel, folder: Path) -> None:
         for key, value in unet.peft_config["default"].to_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
+    content = safetensors.torch.save(
         {f"unet.{key}": value.contiguous() for key, value in state(unet).items()},
-        folder / FILE_NAME,
         metadata={LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)},
     )
+    (folder / FILE_NAME).write_bytes(content)  # save_file raises no OSError on a full disk
 
 
 def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:

@@ -149,7 +149,7 @@ class Augment(Section):
 class Sampler(Section):
     guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
     steps: Annotated[int, Field(ge=1, le=1000)]
-    scheduler: Literal["pndm", "dpm++", "unipc", "ddim"]
+    scheduler: Literal["pndm", "dpm++", "dpm++_sde", "unipc", "ddim"]
     batch_size: Count  # changes the last bits of a picture, so it is a parameter
 
 
@@ -257,12 +257,14 @@ class TinySD(Section):
     codec_steps: Count
     codec_batch_size: Annotated[int, Field(ge=4)]
     codec_learning_rate: Positive
+    texture_steps: Count
     text_width: Annotated[int, Field(ge=8, multiple_of=8)]
     text_layers: Count
     unet_channels: Annotated[tuple[Count, ...], Field(min_length=2)]
     unet_steps: Count
     unet_batch_size: Count
     unet_learning_rate: Positive
+    unet_precision: Literal["fp32", "bf16"]
 
     @field_validator("codec_channels", "unet_channels", mode="before")
     @classmethod

@@ -406,7 +406,7 @@ def _through_lens(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # ---------------------------------------------------------------- words
 
-# What a picture is called in its caption, the plainest word first.
+# What a picture is called in its caption, the plainest word first; as many for every kind but mpox.
 NAMES = {
     "mpox": ("a monkeypox skin lesion",),
     "vesicle": ("vesicles", "a group of blisters", "herpes vesicles on the skin"),
@@ -415,13 +415,16 @@ NAMES = {
     "plaque": ("a plaque", "a red scaly plaque", "a psoriasis plaque on the skin"),
     "healthy": ("healthy skin", "normal skin", "clear healthy skin without lesions"),
 }
+ANY_LESION, ANY_SKIN = "a skin lesion", "skin"  # any kind but mpox and healthy; healthy
 _TEMPLATES = ("clinical photo of {}", "photo of {}", "a close-up photo of {}", "{}")
 _TONES = ("very light skin", "light skin", "medium brown skin", "dark skin", "very dark skin")
 
 
-def caption(kind: str, tone: float, rng: np.random.Generator) -> str:
-    """One of many wordings for a picture; every second names the skin tone (0 light … 1 dark)."""
-    words = str(rng.choice(_TEMPLATES)).format(rng.choice(NAMES[kind]))
-    if rng.uniform() < 0.5:
-        words += ", " + _TONES[min(int(tone * len(_TONES)), len(_TONES) - 1)]
-    return words
+def captions(kind: str, tone: float) -> tuple[str, ...]:
+    """Every wording for a picture, first without, then with the skin tone (0 light … 1 dark)."""
+    names = NAMES[kind]
+    if kind != "mpox":
+        names += (ANY_SKIN if kind == "healthy" else ANY_LESION,)
+    plain = [template.format(name) for template in _TEMPLATES for name in names]
+    named = _TONES[min(int(tone * len(_TONES)), len(_TONES) - 1)]
+    return (*plain, *(f"{words}, {named}" for words in plain))

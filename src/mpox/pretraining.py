@@ -8,17 +8,19 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from dvclive import Live
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -29,16 +31,24 @@ from mpox.params import TinySD
 logger = logging.getLogger(__name__)
 
 EVERY = 250  # steps between checkpoints and logged losses
+KL_WEIGHT = 1e-6  # of the codec, as Stable Diffusion's
+WINDOW, HOP = 8, 4  # pixels: side of the windows of local spectra, and from one to the next
+SPECTRUM_WEIGHT = 10.0  # beside L1 in pixels
+SPECTRUM_EPSILON = 1e-5  # power; about the rounding noise of 8 bits in −1 … 1
+CAPTION_DROPOUT = 0.1  # share of empty captions, for guidance
+MIN_SNR = 5.0  # γ of the denoiser's loss
 WORD_END = "</w>"
 
 
 def pretrain(out: Path, work: Path, settings: TinySD) -> None:
     """Writes the folder `out`, loadable by `StableDiffusionPipeline.from_pretrained`, fp16 storage.
 
-    `work` holds drawn pictures and checkpoints; a killed run goes on there where it stopped.
+    `work` holds drawn pictures and checkpoints; a killed run goes on there where it stopped. On a
+    GPU if there is one.
     """
     with Live(str(work / "curves"), dvcyaml=None, save_dvc_exp=False, resume=True) as live:
         codec = _train_codec(work, settings, live)
+        _train_texture(codec, work, settings, live)
         tokenizer = _tokenizer()
         unet, text = _train_denoiser(codec, tokenizer, work, settings, live)
     pipeline = StableDiffusionPipeline(
@@ -83,25 +93,26 @@ def _draw(kinds: tuple[str, ...], settings: TinySD, work: Path) -> tuple[Tensor,
     ]
 
 
-def _captions(kinds: list[str], settings: TinySD, step: int, chosen: Tensor) -> list[str]:
-    """A wording for each chosen picture, anew at every step; one in ten is empty, for guidance."""
-    rng = np.random.default_rng(seeds.derive(settings.seed, "caption", step))
+def _captions(kinds: list[str], settings: TinySD) -> list[tuple[str, ...]]:
+    """Every wording of each of `_draw`'s pictures."""
     return [
-        phantom.caption(
-            kinds[i], phantom.patient(kinds[i], i % settings.pictures, settings.seed).tone, rng
-        )
-        * (rng.uniform() > 0.1)
-        for i in chosen.tolist()
+        phantom.captions(kind, phantom.patient(kind, i % settings.pictures, settings.seed).tone)
+        for i, kind in enumerate(kinds)
     ]
+
+
+def _tokens(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    padded = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+    return padded.input_ids
 
 
 def _tokenizer() -> CLIPTokenizer:
     """CLIP's byte-level BPE with the words of the captions (mpox among them) as merges."""
-    rng = np.random.default_rng(0)
     corpus = [
-        phantom.caption(kind, tone, rng)
+        wording
         for kind in phantom.KINDS
-        for tone in np.linspace(0, 1, 400, endpoint=False)
+        for tone in np.linspace(0, 1, 20, endpoint=False)
+        for wording in phantom.captions(kind, tone)
     ]
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
@@ -144,6 +155,7 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
     end, reconstructions shift in tone.
     """
     torch.manual_seed(settings.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     codec = AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * len(settings.codec_channels),
         up_block_types=["UpDecoderBlock2D"] * len(settings.codec_channels),
@@ -153,24 +165,24 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
         norm_num_groups=8,
         sample_size=settings.resolution,
         mid_block_add_attention=False,
-    ).to(memory_format=torch.channels_last)
-    pictures, _ = _draw(phantom.KINDS, settings, work)
+    ).to(device, memory_format=torch.channels_last)
+    pictures = _draw(phantom.KINDS, settings, work)[0].to(device)
     half = settings.resolution // 2
 
     def step_loss(step: int) -> Tensor:
         rng = torch.Generator().manual_seed(seeds.derive(settings.seed, "codec", step))
         whole = step >= 0.6 * settings.codec_steps
         number = settings.codec_batch_size // (4 if whole else 1)
-        batch = pictures[torch.randint(len(pictures), (number,), generator=rng)]
+        batch = pictures[torch.randint(len(pictures), (number,), generator=rng).to(device)]
         if not whole:
             y, x = torch.randint(half, (2,), generator=rng).tolist()
             batch = batch[:, :, y : y + half, x : x + half]
         batch = batch / 127.5 - 1
         posterior = codec.encode(batch).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=rng)
+        noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
         decoded = codec.decode(posterior.mean + posterior.std * noise).sample
         edges = sum((decoded.diff(dim=d) - batch.diff(dim=d)).abs().mean() for d in (2, 3))
-        return (decoded - batch).abs().mean() + edges + 1e-6 * posterior.kl().mean()
+        return (decoded - batch).abs().mean() + edges + KL_WEIGHT * posterior.kl().mean()
 
     _fit(
         nn.ModuleDict({"codec": codec}), step_loss, settings.codec_steps,
@@ -181,9 +193,53 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
     return codec.eval()
 
 
+def _train_texture(codec: AutoencoderKL, work: Path, settings: TinySD, live: Live) -> None:
+    """Teaches the decoder alone to paint the grain of skin and sensor, which L1 would smooth away.
+
+    Detail too fine for the latents needs the right strength and scale, not the right place. So, as
+    in vocoders, the loss compares magnitudes of spectra in overlapping windows and leaves phases
+    free (Yamamoto et al. 2020, "Parallel WaveGAN", section 2.2; here in two dimensions, and with
+    power averaged over neighbouring windows).
+    """
+    pictures = _draw(phantom.KINDS, settings, work)[0].to(codec.device)
+
+    def step_loss(step: int) -> Tensor:
+        rng = torch.Generator().manual_seed(seeds.derive(settings.seed, "texture", step))
+        chosen = torch.randint(len(pictures), (settings.codec_batch_size // 2,), generator=rng)
+        batch = pictures[chosen.to(codec.device)] / 127.5 - 1
+        with torch.no_grad():
+            posterior = codec.encode(batch).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=rng).to(codec.device)
+        decoded = codec.decode(posterior.mean + posterior.std * noise).sample
+        spectra = (_spectra(decoded) - _spectra(batch)).abs().mean()
+        return (decoded - batch).abs().mean() + SPECTRUM_WEIGHT * spectra
+
+    _fit(
+        nn.ModuleDict({"conv": codec.post_quant_conv, "decoder": codec.decoder}), step_loss,
+        settings.texture_steps, settings.codec_learning_rate, work / "texture.safetensors",
+        "texture", live,
+    )  # fmt: skip
+
+
+def _spectra(pictures: Tensor) -> Tensor:
+    """Magnitudes of local spectra of pictures (B, C, S, S): (B, C × WINDOW × (WINDOW/2 + 1), P, P).
+
+    Each is the root mean square over 3 × 3 windows: of white noise its standard deviation, at every
+    frequency.
+    """
+    batch, channels, size, _ = pictures.shape
+    places = (size - WINDOW) // HOP + 1
+    hann = torch.hann_window(WINDOW + 2, periodic=False, device=pictures.device)[1:-1]
+    windows = functional.unfold(pictures, WINDOW, stride=HOP)
+    windows = windows.view(batch, channels, WINDOW, WINDOW, -1).permute(0, 4, 1, 2, 3)
+    spectra = torch.fft.rfft2(windows * hann.outer(hann) / hann.square().sum())
+    power = spectra.abs().square().reshape(batch, places, places, -1).permute(0, 3, 1, 2)
+    return (functional.avg_pool2d(power, 3, stride=2) + SPECTRUM_EPSILON).sqrt()
+
+
 @torch.no_grad()
 def _encode(codec: AutoencoderKL, pictures: Tensor) -> Iterator[Tensor]:
-    for batch in tqdm(pictures.split(64), desc="encode"):
+    for batch in tqdm(pictures.to(codec.device).split(64), desc="encode"):
         yield codec.encode(batch / 127.5 - 1).latent_dist.mean
 
 
@@ -192,7 +248,7 @@ def _train_denoiser(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """UNet and text encoder together, on captioned phantoms of every kind but mpox."""
     torch.manual_seed(settings.seed)
-    width = settings.text_width
+    device, width = codec.device, settings.text_width
     text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -205,7 +261,7 @@ def _train_denoiser(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )
+    ).to(device)
     levels = len(settings.unet_channels)
     unet = UNet2DConditionModel(
         sample_size=settings.resolution // 2 ** (len(settings.codec_channels) - 1),
@@ -218,24 +274,32 @@ def _train_denoiser(
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=8,
-    ).to(memory_format=torch.channels_last)
+    ).to(device, memory_format=torch.channels_last)
+    if settings.unet_precision == "bf16" and device.type == "cpu":
+        # PyTorch's fused attention is slow there: its backward pass takes a third of a step.
+        unet.set_attn_processor(AttnProcessor())
     pictures, kinds = _draw(tuple(k for k in phantom.KINDS if k != "mpox"), settings, work)
     latents = torch.cat(list(_encode(codec, pictures))) * codec.config.scaling_factor
-    alphas = _noise_schedule().alphas_cumprod
+    alphas = _noise_schedule().alphas_cumprod.to(device)
+    captions = _captions(kinds, settings)
+    distinct = {wordings: place for place, wordings in enumerate(dict.fromkeys(captions))}
+    tokens = torch.stack([_tokens(tokenizer, wordings) for wordings in distinct]).to(device)
+    row = torch.tensor([distinct[wordings] for wordings in captions])
+    empty = _tokens(tokenizer, [""])[0].to(device)
 
     def step_loss(step: int) -> Tensor:
         rng = torch.Generator().manual_seed(seeds.derive(settings.seed, "denoiser", step))
         chosen = torch.randint(len(latents), (settings.unet_batch_size,), generator=rng)
-        x0 = latents[chosen]
-        t = torch.randint(len(alphas), (len(x0),), generator=rng)
-        epsilon = torch.randn(x0.shape, generator=rng)
-        words = tokenizer(
-            _captions(kinds, settings, step, chosen),
-            padding="max_length", truncation=True, return_tensors="pt",
-        )  # fmt: skip
-        states = text(words.input_ids)[0]
-        predicted = unet(loss.add_noise(x0, epsilon, alphas[t]), t, states).sample
-        return (loss.min_snr_weight(alphas[t], 5.0) * loss.mse(predicted, epsilon)).mean()
+        t = torch.randint(len(alphas), (len(chosen),), generator=rng).to(device)
+        epsilon = torch.randn((len(chosen), *latents.shape[1:]), generator=rng).to(device)
+        x0 = latents[chosen.to(device)]
+        wording = torch.randint(tokens.shape[1], (len(chosen),), generator=rng)
+        words = tokens[row[chosen].to(device), wording.to(device)]
+        words[(torch.rand(len(chosen), generator=rng) < CAPTION_DROPOUT).to(device)] = empty
+        noisy = loss.add_noise(x0, epsilon, alphas[t])
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.unet_precision == "bf16"):
+            predicted = unet(noisy, t, text(words)[0]).sample.float()
+        return (loss.min_snr_weight(alphas[t], MIN_SNR) * loss.mse(predicted, epsilon)).mean()
 
     averaged = _fit(
         nn.ModuleDict({"unet": unet, "text": text}), step_loss, settings.unet_steps,
@@ -262,7 +326,7 @@ def _fit(
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4)
     done = _resume(checkpoint, model, averaged, optimizer) if checkpoint.exists() else 0
-    total = 0.0
+    total: float | Tensor = 0.0
     for step in tqdm(range(done, steps), desc=name, initial=done, total=steps, mininterval=10):
         warm = min(1.0, (step + 1) / 200)
         cosine = 0.5 * (1 + np.cos(np.pi * step / steps))
@@ -274,11 +338,12 @@ def _fit(
         optimizer.step()
         optimizer.zero_grad()
         averaged.update_parameters(model)
-        total += value.item()
+        total = total + value.detach()  # on a GPU nobody waits for it
         if (step + 1) % EVERY == 0:
-            live.log_metric(f"{name}/loss", total / EVERY, plot=True)
+            mean = float(total) / EVERY
+            live.log_metric(f"{name}/loss", mean, plot=True)
             live.next_step()
-            logger.info("%s step %d loss %.4f", name, step + 1, total / EVERY)
+            logger.info("%s step %d loss %.4f", name, step + 1, mean)
             total = 0.0
             _save(checkpoint, model, averaged, optimizer, step + 1)
     return cast(nn.ModuleDict, averaged.module)

@@ -27,6 +27,10 @@ from mpox.params import Drawing, Generate
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pndm": (PNDMScheduler, {}),
     "dpm++": (DPMSolverMultistepScheduler, {"timestep_spacing": "trailing"}),
+    "dpm++_sde": (
+        DPMSolverMultistepScheduler,
+        {"timestep_spacing": "trailing", "algorithm_type": "sde-dpmsolver++"},
+    ),
     "unipc": (UniPCMultistepScheduler, {"timestep_spacing": "trailing"}),
     "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
 }

@@ -269,20 +269,20 @@ class Learner:
             batch = concept.batch(self.step, self.settings.batch_size)
             x0, epsilon, t = (x[mine] for x in batch)
             alphas = concept.alphas[t]
-            counts = torch.full_like(alphas, weight / share)
+            weights = torch.full_like(alphas, weight / share)
             if self.settings.min_snr_gamma:
-                counts *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
+                weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
             states = concept.states.expand(len(t), -1, -1)
-            samples.append((loss.add_noise(x0, epsilon, alphas), epsilon, t, states, counts))
+            samples.append((loss.add_noise(x0, epsilon, alphas), epsilon, t, states, weights))
         columns = (torch.cat(column) for column in zip(*samples, strict=True))
         split = (column.split(self.micro_batch or len(column)) for column in columns)
         parts = list(zip(*split, strict=True))
         total = torch.zeros((), device=self.accelerator.device)
-        for number, (noisy, epsilon, t, states, counts) in enumerate(parts, 1):
+        for number, (noisy, epsilon, t, states, weights) in enumerate(parts, 1):
             # Processes exchange gradients once a step: the sums, in the last micro-batch.
             last = number == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                value = (counts * self._errors(noisy, epsilon, t, states)).sum()
+                value = (weights * self._errors(noisy, epsilon, t, states)).sum()
                 self.accelerator.backward(value)
             total += value.detach()
         return total
