@@ -103,7 +103,7 @@ def training(params: Params, pictures: Path, work: Path, accelerator) -> tuple[f
     import torch
 
     from mpox import base, images, latents
-    from mpox.training import Concept, Learner
+    from mpox.training import Concept, Learner, Lesson
 
     settings = params.train.model_copy(
         update={"target_modules": "attention", "max_steps": WARM + TIMED}
@@ -117,13 +117,14 @@ def training(params: Params, pictures: Path, work: Path, accelerator) -> tuple[f
         params.seed,
     )
     learner = Learner(pipeline.unet, settings, accelerator, params.seed)
-    steps = learner.steps([(1.0, concept)])
+    lessons = [Lesson(concept, settings.batch_size)]
+    steps = learner.steps(lessons)
     for _ in range(WARM):
         next(steps)
     ours = seconds(lambda: list(steps))
     learner.settings = settings.model_copy(update={"max_steps": learner.step + 1})
     with torch.profiler.profile() as profile:
-        list(learner.steps([(1.0, concept)]))
+        list(learner.steps(lessons))
     table = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8)
     print("where a training step's time goes:\n" + table)
     samples = TIMED * settings.batch_size

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def unet(tiny_sd) -> UNet2DConditionModel:
 
 def add(
     unet: UNet2DConditionModel,
-    targets: str = "attention+feed_forward",
+    targets: str = "attention+feed_forward+convolution",
     seed: int = 0,
     kind: str = "LoRA",
 ) -> None:
@@ -50,7 +51,7 @@ def shake(unet: UNet2DConditionModel) -> None:
     weights = lora.state(unet)
     for key, value in weights.items():
         if "lora_B" in key:
-            value.normal_(std=0.2, generator=rng)
+            value.normal_(std=0.1, generator=rng)
         elif "magnitude" in key:
             value *= 1 + torch.rand(value.shape, generator=rng)
     lora.restore(unet, weights)
@@ -98,18 +99,28 @@ def test_a_is_gaussian_from_its_own_seed_alone(unet, tiny_sd):
 
 
 @pytest.mark.parametrize(
-    ("targets", "within"), [("attention", ".attn"), ("attention+feed_forward", "")]
+    ("targets", "within", "number"),
+    [
+        ("attention", r"\.attn", 32),
+        ("attention+feed_forward", r"\.transformer_blocks\.", 40),
+        (
+            "attention+feed_forward+convolution",
+            r"\.transformer_blocks\.|\.(resnets|\w+samplers)\.",
+            63,
+        ),
+    ],
 )
-def test_every_linear_layer_of_the_targets_and_no_other(targets, within, unet):
-    blocks = [
+def test_every_layer_of_the_targets_and_no_other(targets, within, number, unet):
+    blocks = {
         name
         for name, module in unet.named_modules()
-        if isinstance(module, nn.Linear) and ".transformer_blocks." in name and within in name
-    ]
-    assert len(blocks) == {"attention": 32, "attention+feed_forward": 40}[targets]
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        and re.search(within, name)
+        and not name.endswith("time_emb_proj")
+    }
+    assert len(blocks) == number
     add(unet, targets)
-    adapted = {key.partition(".lora_")[0] for key in lora.state(unet)}
-    assert adapted == set(blocks)
+    assert {key.partition(".lora_")[0] for key in lora.state(unet)} == blocks
 
 
 @every_kind
@@ -132,12 +143,13 @@ def layers(unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
 
 
 def merged(weight: Tensor, parts: dict[str, Tensor], kind: str) -> Tensor:
-    """W + s B A, s = α/r or α/√r; of a DoRA its rows with the lengths m."""
+    """W + s B A, s = α/r or α/√r; of a DoRA its rows with the lengths m. Kernels are matrices."""
     scale = ALPHA / (RANK**0.5 if "rslora" in KINDS[kind] else RANK)
-    whole = weight + scale * parts["B"] @ parts["A"]
+    whole = weight.flatten(1) + scale * parts["B"].flatten(1) @ parts["A"].flatten(1)
     if "dora" in KINDS[kind]:
-        whole = parts["m"][:, None] * whole / whole.square().sum(1, keepdim=True).sqrt()
-    return whole
+        lengths = whole.square().sum(1, keepdim=True).sqrt()
+        whole = parts["m"].view_as(lengths) * whole / lengths
+    return whole.view_as(weight)
 
 
 @torch.no_grad()
@@ -175,7 +187,7 @@ def test_magnitudes_start_as_the_lengths_of_rows_on_a_bf16_base_too(unet):
     for name, own in layers(unet).items():
         weight = unet.get_submodule(name).get_base_layer().weight.double()
         torch.testing.assert_close(
-            own["m"].double(), weight.square().sum(1).sqrt(), rtol=1e-6, atol=0
+            own["m"].double().flatten(), weight.flatten(1).norm(dim=1), rtol=1e-6, atol=0
         )
 
 
@@ -191,7 +203,7 @@ def test_fused_it_is_the_same_model(kind, unet, tiny_sd, tmp_path):
 
 
 @every_kind
-@pytest.mark.parametrize("targets", ["attention", "attention+feed_forward"])
+@pytest.mark.parametrize("targets", lora.TARGETS)
 def test_plain_diffusers_loads_all_of_it_and_draws_the_same(kind, targets, unet, tiny_sd, tmp_path):
     add(unet, targets, kind=kind)
     shake(unet)
@@ -238,7 +250,7 @@ def test_the_file_is_the_same_bytes_whatever_the_order_of_sets(unet, tmp_path):
     config = unet.peft_config["default"]
     config.target_modules = Backwards(config.target_modules)
     backwards = list(config.to_dict()["target_modules"])
-    assert backwards == sorted(backwards, reverse=True) and len(backwards) == 6
+    assert backwards == sorted(backwards, reverse=True) and len(backwards) == 10
     lora.save(unet, tmp_path / "b")
     first, second = ((tmp_path / name / lora.FILE_NAME).read_bytes() for name in "ab")
     assert first == second

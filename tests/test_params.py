@@ -69,6 +69,18 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["train", "warmup_steps", "5", "constant_with_warmup"],
     ),
     (
+        {"train.prior_preservation.batch_size": 5, "train.prior_preservation.num_class_images": 4},
+        ["train.prior_preservation", "batch_size (5)", "num_class_images (4)"],
+    ),
+    (
+        {
+            "train.dora": True,
+            "train.target_modules": "attention+feed_forward+convolution",
+            "train.precision": "bf16",
+        },
+        ["train", "precision (bf16)", "fp32", "DoRA of convolutions"],
+    ),
+    (
         {"train.warmup_steps": 7, "train.max_steps": 7},
         ["train", "warmup_steps (7)", "max_steps (7)"],
     ),

@@ -74,7 +74,7 @@ def write(
         title=settings.instance_prompt,
         rank=settings.rank,
         alpha=settings.alpha,
-        targets=settings.target_modules.replace("+", " and ").replace("_", "-"),
+        targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
         base=model,
         resolution=resolution,
         seed=seed,

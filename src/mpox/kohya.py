@@ -3,6 +3,7 @@
 Per layer `lora_down` (A), `lora_up` (B) and `alpha`; they add (alpha/r) B A to the layer's weight.
 """
 
+import json
 import math
 import os
 import re
@@ -40,7 +41,8 @@ def export(folder: Path, file: Path) -> None:
         key: torch.tensor(alpha) if key.endswith(".alpha") else value.contiguous()
         for key, value in convert_state_dict_to_kohya(weights).items()
     }
-    _write(file, save(tensors, _metadata(folder, file.stem, rank, alpha)))
+    kernels = any(value.shape[2:].numel() > 1 for value in weights.values())
+    _write(file, save(tensors, _metadata(folder, file.stem, rank, alpha, kernels)))
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -81,7 +83,7 @@ def _rank_and_alpha(
     return rank, alpha * math.sqrt(rank) if config.get("unet.use_rslora") else float(alpha)
 
 
-def _metadata(folder: Path, name: str, rank: int, alpha: float) -> dict[str, str]:
+def _metadata(folder: Path, name: str, rank: int, alpha: float, kernels: bool) -> dict[str, str]:
     """What programs show of a file: kohya's `ss_` keys, and those of modelspec 1.0.0."""
     said = {
         "ss_network_module": "networks.lora",
@@ -95,6 +97,8 @@ def _metadata(folder: Path, name: str, rank: int, alpha: float) -> dict[str, str
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
     }
+    if kernels:  # larger than 1 × 1
+        said["ss_network_args"] = json.dumps({"conv_dim": str(rank), "conv_alpha": str(alpha)})
     card = folder / "README.md"
     prompt = ModelCard.load(card).data.get("instance_prompt") if card.is_file() else None
     return said | ({"modelspec.trigger_phrase": prompt} if prompt else {})

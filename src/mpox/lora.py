@@ -2,7 +2,7 @@
 
 On request with rsLoRA's scale α/√r (Kalajdzievski 2023), so that a higher rank does not learn less.
 Or as DoRA (Liu et al. 2024, eq. 5): m V/‖V‖ x with V = W + (α/r) B A, where ‖V‖ is the length of
-each row and m, at first ‖W‖, is learnt too.
+each row and m, at first ‖W‖, is learnt too. A convolution's W has a row for each output channel.
 """
 
 import json
@@ -25,13 +25,16 @@ from mpox.errors import InputError
 FILE_NAME = "pytorch_lora_weights.safetensors"
 # One of the two matrices, in PEFT's, diffusers' and kohya's names.
 MATRIX = re.compile(r"lora[_.]?(A|B|down|up)\b")
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
-# With the feed-forward layers LoRA closes the gap to full fine-tuning that attention alone leaves.
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+# Of residual blocks and of the samplers between levels: LoCon, kohya's `conv_dim`.
+CONVOLUTION = ("conv1", "conv2", "conv_shortcut", "conv")
 # `proj_in` and `proj_out` would be lost silently when diffusers loads the file.
 TARGETS = {
     "attention": ATTENTION,
-    "attention+feed_forward": (*ATTENTION, "ff.net.0.proj", "ff.net.2"),
+    "attention+feed_forward": (*ATTENTION, *FEED_FORWARD),
+    "attention+feed_forward+convolution": (*ATTENTION, *FEED_FORWARD, *CONVOLUTION),
 }
 
 
@@ -73,8 +76,9 @@ def _measure_rows(unet: UNet2DConditionModel) -> None:
     """Sets DoRA's m to ‖W‖ in float32; PEFT measured in the base's dtype, in bf16 0.4 % off."""
     for layer in unet.modules():
         if isinstance(layer, LoraLayer):
-            rows = torch.linalg.vector_norm(layer.get_base_layer().weight.float(), dim=1)
-            layer.lora_magnitude_vector["default"].weight.copy_(rows)
+            rows = torch.linalg.vector_norm(layer.get_base_layer().weight.float().flatten(1), dim=1)
+            magnitude = layer.lora_magnitude_vector["default"].weight
+            magnitude.copy_(rows.view_as(magnitude))
 
 
 def state(unet: UNet2DConditionModel) -> dict[str, Tensor]:

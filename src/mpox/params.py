@@ -163,6 +163,16 @@ class PriorPreservation(Section):
     weight: NonNegative  # 0 switches it off
     class_prompt: Text
     num_class_images: Count
+    batch_size: Count  # of them, in every step
+
+    @model_validator(mode="after")
+    def has_a_batch(self) -> Self:
+        if self.batch_size > self.num_class_images:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be at most num_class_images "
+                f"({self.num_class_images})"
+            )
+        return self
 
 
 class Train(Section):
@@ -170,13 +180,15 @@ class Train(Section):
     alpha: Positive
     rslora: bool
     dora: bool
-    target_modules: Literal["attention", "attention+feed_forward"]
+    target_modules: Literal[
+        "attention", "attention+feed_forward", "attention+feed_forward+convolution"
+    ]
     instance_prompt: Text
     learning_rate: Positive
     lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
     warmup_steps: Natural
     max_steps: Count
-    batch_size: Count  # the optimizer's
+    batch_size: Count  # training pictures in every step, of all processes together
     optimizer: Literal["adamw", "adamw_8bit"]
     weight_decay: NonNegative
     max_grad_norm: Positive
@@ -191,6 +203,15 @@ class Train(Section):
     val_loss_steps: Count  # between measurements of the held-out loss, and resume points
     checkpointing_steps: Count  # between the LoRA files kept in checkpoint-N/
     select: Literal["best", "last"]
+
+    @model_validator(mode="after")
+    def is_exact(self) -> Self:
+        if self.dora and "convolution" in self.target_modules and self.precision != "fp32":
+            raise ValueError(
+                f"precision ({self.precision}) must be fp32 for a DoRA of convolutions, whose "
+                "weights PEFT would else round before it measures them"
+            )
+        return self
 
     @model_validator(mode="after")
     def warm_before_done(self) -> Self:

@@ -66,13 +66,15 @@ def train(
         return Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, seed)
 
     held = concept(held_files, settings.instance_prompt, "held-out pictures")
-    concepts = [(1.0, concept(files, settings.instance_prompt, "training pictures"))]
+    learnt = concept(files, settings.instance_prompt, "training pictures")
+    lessons = [Lesson(learnt, settings.batch_size)]
     prior = settings.prior_preservation
     if prior.weight:
         drawing = _drawing(settings, prior.class_prompt, prior.num_class_images)
         sampling.draw_all(pipeline, work / "class", drawing, resolution, seed, "class")
         drawn = images.find(work / "class")[0]
-        concepts.append((prior.weight, concept(drawn, prior.class_prompt, "class pictures")))
+        known = concept(drawn, prior.class_prompt, "class pictures")
+        lessons.append(Lesson(known, prior.batch_size, prior.weight))
 
     learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
     point = learner.resume(work)
@@ -85,7 +87,7 @@ def train(
         else:
             best = now = learner.measure(held)
             curves.log(0, {"val_loss": best.val_loss})
-        for step, value in learner.steps(concepts):
+        for step, value in learner.steps(lessons):
             learner.total += value
             last = step == settings.max_steps
             if step % LOG_STEPS == 0 or last:
@@ -186,6 +188,14 @@ class Concept:
         return self.posterior.draw(chosen, noise), epsilon, t
 
 
+class Lesson(NamedTuple):
+    """What a concept has of every training step."""
+
+    concept: Concept
+    batch_size: int
+    weight: float = 1.0  # of its mean loss
+
+
 def _send(x: Tensor, device: torch.device) -> Tensor:
     """To `device`; to a GPU from pinned memory, so that nobody waits for the step it is at."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
@@ -236,7 +246,7 @@ class Learner:
         self.learning_rate = self.schedule.get_last_lr()[0]
         self.total = torch.zeros((), device=accelerator.device)  # loss since the last logged step
 
-    def steps(self, concepts: list[tuple[float, Concept]]):
+    def steps(self, lessons: list[Lesson]):
         """Trains to the end; yields after each step its number, from 1, and its loss, a tensor.
 
         With several processes the loss is this one's part: the mean of the parts is the batch's.
@@ -248,7 +258,7 @@ class Learner:
         )  # fmt: skip
         while self.step < settings.max_steps:
             self.learning_rate = self.schedule.get_last_lr()[0]
-            value = self._backward(concepts)
+            value = self._backward(lessons)
             self.accelerator.clip_grad_norm_(self.trained, settings.max_grad_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -258,18 +268,17 @@ class Learner:
             yield self.step, value
         bar.close()
 
-    def _backward(self, concepts: list[tuple[float, Concept]]) -> Tensor:
+    def _backward(self, lessons: list[Lesson]) -> Tensor:
         """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor.
 
         Its samples are of all concepts, so that one pass of the UNet serves them all.
         """
-        mine, share = self._share()
         samples = []
-        for weight, concept in concepts:
-            batch = concept.batch(self.step, self.settings.batch_size)
-            x0, epsilon, t = (x[mine] for x in batch)
+        for concept, size, weight in lessons:
+            mine, divisor = self._rows(size)
+            x0, epsilon, t = (x[mine] for x in concept.batch(self.step, size))
             alphas = concept.alphas[t]
-            weights = torch.full_like(alphas, weight / share)
+            weights = torch.full_like(alphas, weight / divisor)
             if self.settings.min_snr_gamma:
                 weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
             states = concept.states.expand(len(t), -1, -1)
@@ -287,16 +296,15 @@ class Learner:
             total += value.detach()
         return total
 
-    def _share(self) -> tuple[slice, float]:
-        """The rows of the batch this process takes, and what to divide the sum of their errors by.
+    def _rows(self, size: int) -> tuple[slice, float]:
+        """The rows of a batch this process takes, and what to divide the sum of their errors by.
 
         Every process draws the whole batch and takes its rows, so their number changes nothing. The
         mean of Σ errors / (B/P) over P processes is the mean over the batch of B, however unevenly
-        it is divided. A process too many takes a row that counts for nothing: the exchange of
-        gradients waits for all.
+        it is divided. A process too many takes a row that counts for nothing: if it has none of any
+        batch, the exchange of gradients still waits for it.
         """
-        size, number = self.settings.batch_size, self.accelerator.num_processes
-        index = self.accelerator.process_index
+        index, number = self.accelerator.process_index, self.accelerator.num_processes
         if index >= size:
             return slice(1), math.inf
         return slice(index, None, number), size / number
