@@ -5,6 +5,7 @@ Each time a repository without any result runs `dvc repro`, is stopped in the mi
 of a run that nobody stopped, and no checkpoint.
 """
 
+import itertools
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +24,18 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 60  # seconds that a stopped run gets to end by itself
 
 
-def stop_and_go(repository: Path, times: int, seed: int) -> Iterator[tuple[str, bool]]:
-    """Yields of each of `times` what was done and whether the outcome was the same.
+def stop_and_go(
+    repository: Path, durations: dict[str, float], stages: Iterable[str], seed: int
+) -> Iterator[tuple[str, bool]]:
+    """Stops in each of `stages`; yields what was done and whether the outcome was the same.
 
-    `repository` holds committed code, parameters and git-ignored photos. Moments are drawn from
-    `seed`: stages in turn, each at a uniform share of the time it takes undisturbed.
+    `repository` holds committed code, parameters, git-ignored photos and the results of `run`,
+    whose `durations` these are. The moment, drawn from `seed`, is a uniform share of the time that
+    the stage takes undisturbed.
     """
-    reset(repository)
-    durations = run(repository)
     expected = result(repository)
     rng = np.random.default_rng(seed)
-    for number in range(times):
-        stage = list(durations)[number % len(durations)]
+    for stage in stages:
         after = rng.uniform(0, durations[stage])
         with_signal = SIGNALS[rng.integers(len(SIGNALS))]
         reset(repository)
@@ -55,12 +56,15 @@ def reset(repository: Path) -> None:
     (repository / "dvc.lock").unlink(missing_ok=True)
 
 
-def run(repository: Path, stop: tuple[str, float, signal.Signals] | None = None) -> dict:
+def run(
+    repository: Path, stop: tuple[str, float, signal.Signals] | None = None
+) -> dict[str, float]:
     """`dvc repro`, stopped so many seconds into a stage; how many seconds each stage took."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=repository,
-        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,7 +108,9 @@ def main(times: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         repository = test_stages.tiny(Path(folder), LONGER)
         same = 0
-        for said, identical in stop_and_go(repository, times, seed=0):
+        durations = run(repository)
+        stages = itertools.islice(itertools.cycle(durations), times)
+        for said, identical in stop_and_go(repository, durations, stages, seed=0):
             same += identical
             print(f"{said}: {'identical' if identical else 'DIFFERENT'}", flush=True)
     print(f"{same} of {times} identical")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import crash
 import pytest
 from ruamel.yaml import YAML
 
@@ -22,7 +23,8 @@ TINY = {
     "train": {
         "rank": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validation_steps": 4,
         "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
-        "prior_preservation": {"num_class_images": 2}, "preview": {"steps": 2, "batch_size": 1},
+        "prior_preservation": {"num_class_images": 2, "batch_size": 2},
+        "preview": {"steps": 2, "batch_size": 1},
     },
     "generate": {"num_images": 5, "steps": 2, "batch_size": 4},
 }  # fmt: skip
@@ -122,13 +124,18 @@ def test_the_callers_environment_changes_no_bit():
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
+def finished(tmp_path_factory) -> tuple[Path, dict[str, float]]:
+    """After `dvc repro`: the repository, and how many seconds each stage took."""
     folder = tiny(tmp_path_factory.mktemp("repository"))
-    assert ran(call(folder, "dvc", "repro")) == [
-        "prepare", "augment", "train_lora", "generate", "evaluate",
-    ]  # fmt: skip
+    durations = crash.run(folder)
+    assert list(durations) == ["prepare", "augment", "train_lora", "generate", "evaluate"]
     commit(folder)
-    return folder
+    return folder, durations
+
+
+@pytest.fixture(scope="module")
+def repository(finished) -> Path:
+    return finished[0]
 
 
 def test_metrics_are_finite(repository):
@@ -232,10 +239,13 @@ def test_results_are_shared_through_a_remote(repository, tmp_path):
     )
 
 
-def test_forced_again_gives_the_same_bytes(repository):
-    first = outputs(repository)
-    call(repository, "dvc", "repro", "-f", "-s", "augment", "train_lora", "generate")
-    assert outputs(repository) == first
+def test_stopped_at_any_moment_it_goes_on_to_the_same_bytes(finished, tmp_path):
+    """Once, in training; `make crash` does it thirty times, in all stages."""
+    repository, durations = finished
+    copy = shutil.copytree(repository, tmp_path / "copy", symlinks=True)
+    call(copy, "git", "checkout", "-q", ".")
+    for said, identical in crash.stop_and_go(copy, durations, ["train_lora"], seed=0):
+        assert identical, said
 
 
 def test_a_wrong_parameter_stops_at_once(repository):
