@@ -25,6 +25,7 @@ TINY = {
         "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
         "prior_preservation": {"num_class_images": 2, "batch_size": 2},
         "preview": {"steps": 2, "batch_size": 1},
+        "select": "last",  # so few steps may make nothing better, and nothing would be selected
     },
     "generate": {"num_images": 5, "steps": 2, "batch_size": 4},
 }  # fmt: skip
