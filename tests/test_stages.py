@@ -241,7 +241,7 @@ def test_results_are_shared_through_a_remote(repository, tmp_path):
 
 
 def test_stopped_at_any_moment_it_goes_on_to_the_same_bytes(finished, tmp_path):
-    """Once, in training; `make crash` does it thirty times, in all stages."""
+    """Once, in the stage that trains; `make crash` does it thirty times, in all stages."""
     repository, durations = finished
     copy = shutil.copytree(repository, tmp_path / "copy", symlinks=True)
     call(copy, "git", "checkout", "-q", ".")
