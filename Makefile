@@ -14,7 +14,7 @@ repro: $(READY)
 	@started=$$SECONDS; dvc repro && echo "pipeline took $$((SECONDS - started)) s"
 
 test: $(READY)
-	pytest -n 2 --dist loadfile --cov
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 check: $(READY)
 	ruff check .
@@ -56,5 +56,5 @@ $(READY): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	touch $@

@@ -32,6 +32,11 @@ def pytest_configure():
         os.sched_setaffinity(0, own or cores)
 
 
+def pytest_collection_modifyitems(items):
+    """Files that are slow as a whole come first, so that no worker has one of them left at the end."""
+    items.sort(key=lambda item: not hasattr(item.module, "pytestmark"))
+
+
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory) -> Path:
     """Random weights in Stable Diffusion's architecture and diffusers' layout."""
