@@ -1,10 +1,11 @@
-"""How fast, against named peers in the same run: python benchmarks/speed.py (make bench).
+"""How fast, against named peers in the same run: python benchmarks/speed.py [ROW …] (make bench).
 
 Training against diffusers' own DreamBooth LoRA example, whose file DIFFUSERS_EXAMPLES names the
 folder of (…/diffusers/examples/dreambooth, at the version installed here); generation against a
 plain loop over diffusers' pipeline; augmentation against the same transforms in one process. The
 model and the settings are those of params.yaml: on a GPU, cp params/sd15.yaml params.yaml first.
-Prints `name  ours  peer  ratio` a line, and where the time of a training step goes.
+Prints `name  ours  peer  ratio` a line (ROW: augmentation, training, generation; none: all), where
+the time of a training step goes, and what share it is of the rate of a matrix product.
 """
 
 import os
@@ -23,21 +24,20 @@ from mpox.params import Params
 
 EXAMPLE = "train_dreambooth_lora.py"
 WARM, TIMED = 5, 20  # training steps
+WARM_CPU, TIMED_CPU = 1, 3  # of 512 px without a GPU: each takes a minute
 PHOTOS, SIDE = 48, 1024  # pictures to augment, pixels
 
 
-def main(params: Params) -> None:
+def main(params: Params, *rows: Path) -> None:
     import torch
-    from accelerate import Accelerator
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     print(f"on {gpu or 'the CPU'}, {params.model.path}, {params.resolution} px")
+    units = {augmentation: "pictures/s", training: "samples/s", generation: "pictures/s"}
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        row("augmentation, pictures/s", *augmentation(params, work))
-        pictures = work / "ours"
-        row("training, samples/s", *training(params, pictures, work, Accelerator()))
-        row("generation, pictures/s", *generation(params, work))
+        for measure, unit in units.items():
+            if not rows or Path(measure.__name__) in rows:
+                row(f"{measure.__name__}, {unit}", *measure(params, Path(folder)))
     if gpu:
         print(f"peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GB")
 
@@ -61,21 +61,31 @@ def seconds(work: Callable[[], object]) -> float:
 # ---------------------------------------------------------------- augmentation
 
 
-def augmentation(params: Params, work: Path) -> tuple[float, float]:
-    """Photos of a camera's size and their variants, with all processes and with one."""
+def photos(folder: Path, side: int) -> Path:
+    """Phantoms of `side` pixels, in `folder`."""
     import cv2
 
-    from mpox import augmentation, images, phantom, seeds
+    from mpox import images, phantom
 
-    (work / "photos").mkdir()
+    folder.mkdir()
     for i in range(PHOTOS):
         drawn = phantom.draw("mpox", i, 0, 1, 256).picture
-        images.write(work / f"photos/{i:03d}.png", cv2.resize(drawn, (SIDE, SIDE)))
+        images.write(folder / f"{i:03d}.png", cv2.resize(drawn, (side, side)))
+    return folder
+
+
+def augmentation(params: Params, work: Path) -> tuple[float, float]:
+    """Photos and their variants, with all processes and with one."""
+    import cv2
+
+    from mpox import augmentation, images, seeds
+
+    source = photos(work / "photos", SIDE)
     settings, resolution = params.augment, params.resolution
 
     def plain() -> None:
         chain = augmentation.transforms(settings, resolution)
-        for path in images.find(work / "photos")[0]:
+        for path in images.find(source)[0]:
             picture = images.read(path)
             images.write(work / f"plain/{path.stem}-0.jpg", images.square(picture, resolution))
             for copy in range(1, settings.copies + 1):
@@ -88,9 +98,7 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
     cv2.setNumThreads(1)
     peer = seconds(plain)
     cv2.setNumThreads(threads)
-    ours = seconds(
-        lambda: augmentation.augment(work / "photos", work / "ours", settings, resolution, 1)
-    )
+    ours = seconds(lambda: augmentation.augment(source, work / "ours", settings, resolution, 1))
     number = PHOTOS * (1 + settings.copies)
     return number / ours, number / peer
 
@@ -98,20 +106,29 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
 # ---------------------------------------------------------------- training
 
 
-def training(params: Params, pictures: Path, work: Path, accelerator) -> tuple[float, float | None]:
+def training(params: Params, work: Path) -> tuple[float, float | None]:
     """The same model, batch, precision, rank and target modules (attention: the example's)."""
     import torch
+    from accelerate import Accelerator
+    from torch.utils.flop_counter import FlopCounterMode
 
     from mpox import base, images, latents
     from mpox.training import Concept, Learner, Lesson
 
+    accelerator = Accelerator(
+        mixed_precision="no" if params.train.precision == "fp32" else params.train.precision
+    )
+    slow = not torch.cuda.is_available() and params.resolution >= 512
+    warm, timed = (WARM_CPU, TIMED_CPU) if slow else (WARM, TIMED)
     settings = params.train.model_copy(
-        update={"target_modules": "attention", "max_steps": WARM + TIMED}
+        update={"target_modules": "attention", "max_steps": warm + timed}
     )
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
+    pictures = photos(work / "pictures", params.resolution)
+    needed = images.find(pictures)[0][: (warm + timed) * settings.batch_size]
     concept = Concept(
         "bench",
-        latents.encode(pipeline.vae, images.find(pictures)[0], params.resolution, "pictures"),
+        latents.encode(pipeline.vae, needed, params.resolution, "pictures"),
         base.encode_text(pipeline, settings.instance_prompt),
         pipeline.scheduler.alphas_cumprod.to(accelerator.device),
         params.seed,
@@ -119,26 +136,40 @@ def training(params: Params, pictures: Path, work: Path, accelerator) -> tuple[f
     learner = Learner(pipeline.unet, settings, accelerator, params.seed)
     lessons = [Lesson(concept, settings.batch_size)]
     steps = learner.steps(lessons)
-    for _ in range(WARM):
+    for _ in range(warm):
         next(steps)
     ours = seconds(lambda: list(steps))
-    learner.settings = settings.model_copy(update={"max_steps": learner.step + 1})
+    learner.settings = settings.model_copy(update={"max_steps": learner.step + 2})
+    steps = learner.steps(lessons)
     with torch.profiler.profile() as profile:
-        list(learner.steps(lessons))
+        next(steps)
+    with FlopCounterMode(display=False) as counted:
+        next(steps)
     table = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8)
     print("where a training step's time goes:\n" + table)
-    samples = TIMED * settings.batch_size
-    peer = example(params, pictures, work)
+    rate = counted.get_total_flops() * timed / ours
+    most = matrix_product(pipeline.unet.conv_in.weight)
+    print(f"arithmetic: {rate / 1e12:.3g} TFLOP/s, {rate / most:.0%} of a matrix product's")
+    samples = timed * settings.batch_size
+    peer = example(params, pictures, work, warm, timed)
     return samples / ours, None if peer is None else samples / peer
 
 
-def example(params: Params, pictures: Path, work: Path) -> float | None:
-    """Seconds that TIMED steps take diffusers' example: a longer run less a shorter one."""
+def matrix_product(weight) -> float:
+    """FLOP/s of large products of this weight's number format, on its device."""
+    side = 8192 if weight.is_cuda else 2048
+    a = weight.new_ones((side, side))
+    _ = a @ a
+    return 10 * 2 * side**3 / seconds(lambda: [a @ a for _ in range(10)])
+
+
+def example(params: Params, pictures: Path, work: Path, warm: int, timed: int) -> float | None:
+    """Seconds that `timed` steps take diffusers' example: a longer run less a shorter one."""
     file = Path(os.environ.get("DIFFUSERS_EXAMPLES", ""), EXAMPLE)
     if not file.is_file():
         return None
     settings, took = params.train, []
-    for steps in (WARM, WARM + TIMED):
+    for steps in (warm, warm + timed):
         options = {
             "pretrained_model_name_or_path": ROOT / params.model.path,
             "instance_data_dir": pictures,
