@@ -33,7 +33,7 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Files that are slow as a whole come first, so that no worker has one of them left at the end."""
+    """Files that are slow as a whole come first: no worker has one of them left at the end."""
     items.sort(key=lambda item: not hasattr(item.module, "pytestmark"))
 
 

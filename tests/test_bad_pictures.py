@@ -304,6 +304,10 @@ FOLDERS: dict[str, tuple[Write, str]] = {
     "all duplicates": (
         duplicates, "no pictures left for test, val: 1 pictures of 1 patients (or groups of"
         " duplicates) cannot be split as data.split says"),
+    "too few for the evaluation": (
+        few(6), "data.split.train: 3 pictures of 3 patients (or groups of duplicates) give halves"
+        " of 1 that share no patient, and evaluation needs 2 or more: more patients, or a larger"
+        " share"),
     "no file a picture": (
         all_bad, "no pictures left for test, train, val: 0 pictures of 0 patients (or groups of"
         " duplicates) cannot be split as data.split says"),

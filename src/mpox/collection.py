@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import copies, features, images
+from mpox import copies, features, halves, images
 from mpox.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-FEWEST = 4  # pictures of each kind: two halves with a covariance each
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
     """The folder's pictures by name, at most `most` of them, drawn by `seed`."""
     paths, others = images.find(folder)
     logger.info("%s: %d pictures and %d other files", folder, len(paths), others)
-    if len(paths) < FEWEST:
-        raise InputError(f"{folder}: {len(paths)} pictures, expected at least {FEWEST}")
+    if len(paths) < 2 * halves.FEWEST:
+        raise InputError(f"{folder}: {len(paths)} pictures, expected at least {2 * halves.FEWEST}")
     drawn = np.random.default_rng(seed).permutation(len(paths))[:most]
     return [paths[i] for i in np.sort(drawn)]
 

@@ -18,12 +18,11 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from mpox import copies, coverage, features, frechet, halves, kernel, sheets, ssim, vendi
-from mpox.collection import FEWEST, Pictures, choose, collect, fingerprint, patients_of, pictures
+from mpox.collection import Pictures, choose, collect, fingerprint, patients_of, pictures
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from mpox.seeds import derive
 
-DRAWS = 200  # pairs of random halves
 SWAPS = 999  # of the permutation test
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
 DIVERSITY = 50  # pictures of each kind, all pairs of which give MS-SSIM …
@@ -134,18 +133,18 @@ def draw_halves(
     test: Pictures, fake: Pictures, train: Pictures | None, rng: np.random.Generator
 ) -> list[Draw]:
     """Halves of every set, cut to the smallest: a distance compares only at equal N."""
-    tests = halves.draw(test.patients, DRAWS, rng)
-    fakes = halves.draw(fake.patients, DRAWS, rng)
-    trains = fakes if train is None else halves.draw(train.patients, DRAWS, rng)
+    tests = halves.draw(test.patients, halves.DRAWS, rng)
+    fakes = halves.draw(fake.patients, halves.DRAWS, rng)
+    trains = fakes if train is None else halves.draw(train.patients, halves.DRAWS, rng)
     sizes = {
         sets.paths[0].parent: len(pairs[0][0])
         for sets, pairs in ((test, tests), (fake, fakes), (train or fake, trains))
     }
     folder = min(sizes, key=lambda folder: sizes[folder])
-    if (size := sizes[folder]) < FEWEST // 2:
+    if (size := sizes[folder]) < halves.FEWEST:
         raise InputError(
             f"{folder}: too few patients: halves that share none have {size} pictures, "
-            f"expected at least {FEWEST // 2}"
+            f"expected at least {halves.FEWEST}"
         )
     learnt = 0 if train is None else size
     return [
@@ -243,7 +242,7 @@ def diversity(test: Pictures, fake: Pictures, side: int, rng: np.random.Generato
         return np.array([mean(table[np.ix_(some, some)]) for some in sides])
 
     names = [str(i) for i in range(n)]
-    synthetic, real = (halves.draw(names, DRAWS, rng) for _ in tables)
+    synthetic, real = (halves.draw(names, halves.DRAWS, rng) for _ in tables)
     one, other = (over(tables[0], list(side)) for side in zip(*synthetic, strict=True))
     null = over(tables[1], [side for side, _ in real])
     return {

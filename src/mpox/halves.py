@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 Z = 1.96  # standard deviations, for an interval of 95 %
+DRAWS = 200  # pairs of halves for a mean and its noise
+FEWEST = 2  # pictures of a half: a covariance
 
 
 def draw(

@@ -28,7 +28,7 @@ MATRIX = re.compile(r"lora[_.]?(A|B|down|up)\b")
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
-# Of residual blocks and of the samplers between levels: LoCon, kohya's `conv_dim`.
+# Of residual blocks and of the samplers between levels: LoCon, without kohya's time_emb_proj.
 CONVOLUTION = ("conv1", "conv2", "conv_shortcut", "conv")
 # `proj_in` and `proj_out` would be lost silently when diffusers loads the file.
 TARGETS = {

@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 from mpox.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
+Enough = Annotated[int, Field(ge=4)]  # of pictures: two halves with a covariance each
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -228,13 +229,14 @@ class Train(Section):
 
 
 class Generate(Drawing):
+    num_images: Enough
     precision: Precision
 
 
 class Evaluate(Section):
     features: Literal["efficientnet_lite0", "inception_v3", "torchvision_inception_v3", "dinov2"]
     weights: str | None  # a local file or folder; null only for efficientnet_lite0
-    max_pictures: Annotated[int, Field(ge=4)] | None
+    max_pictures: Enough | None
 
     @model_validator(mode="after")
     def has_weights(self) -> Self:

@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from tqdm import tqdm
 
-from mpox import folders, images, seeds
+from mpox import folders, halves, images, seeds
 from mpox.errors import InputError
 from mpox.params import Data
 
@@ -55,7 +55,8 @@ def prepare(
     for random crops, never enlarged. `workers` (default: all cores) changes no result.
 
     InputError, with nothing written, on: names that do not match `data.group_pattern`; files that
-    cannot be used, while `data.on_invalid` is stop; a split that would be empty.
+    cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
+    the evaluation.
     """
     paths, others = images.find(source)
     if not paths:
@@ -82,6 +83,8 @@ def prepare(
         merged = merge({patients[name] for name in usable}, links)
         groups = {name: merged[patients[name]] for name in usable}
         splits = split(Counter(groups[name] for name in kept), data.split.model_dump(), seed)
+        for part in ("train", "test"):
+            check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
 
         files = {name: f"{splits[groups[name]]}/{photos[name].key}.png" for name in kept}
         for name, file in files.items():
@@ -179,6 +182,17 @@ def split(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> d
             f"{len(sizes)} patients (or groups of duplicates) cannot be split as data.split says"
         )
     return splits
+
+
+def check_halves(part: str, groups: Sequence[str]) -> None:
+    """Stops here, not after hours of training, what evaluation could not measure."""
+    half = len(halves.draw(groups, halves.DRAWS, np.random.default_rng(0))[0][0])
+    if half < halves.FEWEST:
+        raise InputError(
+            f"data.split.{part}: {len(groups)} pictures of {len(set(groups))} patients (or groups "
+            f"of duplicates) give halves of {half} that share no patient, and evaluation needs "
+            f"{halves.FEWEST} or more: more patients, or a larger share"
+        )
 
 
 def _write_table(file: Path, rows: Iterable[Sequence[str]]) -> None:

@@ -273,12 +273,18 @@ class Learner:
 
         Its samples are of all concepts, so that one pass of the UNet serves them all.
         """
+        index, number = self.accelerator.process_index, self.accelerator.num_processes
+        mine = [lesson for lesson in lessons if index < lesson.batch_size]
+        # The exchange of gradients waits for every process: one too many takes what counts for 0.
+        idle = [lessons[0]._replace(weight=0.0)]
         samples = []
-        for concept, size, weight in lessons:
-            mine, divisor = self._rows(size)
-            x0, epsilon, t = (x[mine] for x in concept.batch(self.step, size))
+        for concept, size, weight in mine or idle:
+            # Every process draws the whole batch and takes its rows, so their number changes none.
+            # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
+            rows = slice(index % size, None, number)
+            x0, epsilon, t = (x[rows] for x in concept.batch(self.step, size))
             alphas = concept.alphas[t]
-            weights = torch.full_like(alphas, weight / divisor)
+            weights = torch.full_like(alphas, weight * number / size)
             if self.settings.min_snr_gamma:
                 weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
             states = concept.states.expand(len(t), -1, -1)
@@ -287,27 +293,14 @@ class Learner:
         split = (column.split(self.micro_batch or len(column)) for column in columns)
         parts = list(zip(*split, strict=True))
         total = torch.zeros((), device=self.accelerator.device)
-        for number, (noisy, epsilon, t, states, weights) in enumerate(parts, 1):
+        for k, (noisy, epsilon, t, states, weights) in enumerate(parts, 1):
             # Processes exchange gradients once a step: the sums, in the last micro-batch.
-            last = number == len(parts)
+            last = k == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 value = (weights * self._errors(noisy, epsilon, t, states)).sum()
                 self.accelerator.backward(value)
             total += value.detach()
         return total
-
-    def _rows(self, size: int) -> tuple[slice, float]:
-        """The rows of a batch this process takes, and what to divide the sum of their errors by.
-
-        Every process draws the whole batch and takes its rows, so their number changes nothing. The
-        mean of Σ errors / (B/P) over P processes is the mean over the batch of B, however unevenly
-        it is divided. A process too many takes a row that counts for nothing: if it has none of any
-        batch, the exchange of gradients still waits for it.
-        """
-        index, number = self.accelerator.process_index, self.accelerator.num_processes
-        if index >= size:
-            return slice(1), math.inf
-        return slice(index, None, number), size / number
 
     def _errors(self, noisy: Tensor, epsilon: Tensor, t: Tensor, states: Tensor) -> Tensor:
         """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,)."""
