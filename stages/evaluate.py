@@ -25,7 +25,7 @@ def main(
     training: Path | None = None,
     manifest: Path | None = None,
 ) -> None:
-    from mpox import evaluation, images
+    from mpox import checkpoints, evaluation, images
 
     numbers, sheets = evaluation.evaluate(
         real, synthetic, params.evaluate, params.resolution, params.seed, training, manifest
@@ -35,6 +35,7 @@ def main(
         images.write(pictures / f"{name}.jpg", sheet)
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(numbers, indent=2) + "\n")
+    checkpoints.sweep("train_lora", "generate")
 
 
 if __name__ == "__main__":

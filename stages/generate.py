@@ -1,7 +1,6 @@
 """Draws the synthetic pictures: `python -m stages.generate MODEL LORA OUT`."""
 
 import csv
-import shutil
 from pathlib import Path
 
 from mpox.params import Params
@@ -13,6 +12,8 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
     from mpox import base, checkpoints, folders, lora, sampling
 
     process = base.start()
+    folders.check_vacant(out)
+    base.check_precision("generate.precision", params.generate.precision)
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
     weights = adapter / lora.FILE_NAME
     work = checkpoints.folder("generate", settings, [model, weights])
@@ -29,7 +30,8 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
                     [file, params.generate.prompt, params.generate.negative_prompt, number]
                 )
         folders.copy(pictures, out)
-        shutil.rmtree(work)
+        checkpoints.finish(work)
+        checkpoints.sweep("train_lora")
     process.destroy_process_group()
 
 

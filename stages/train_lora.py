@@ -1,6 +1,5 @@
 """Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL MODEL LORA CURVES`."""
 
-import shutil
 from pathlib import Path
 
 from mpox.params import Params
@@ -8,10 +7,11 @@ from stages import run
 
 
 def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, curves: Path) -> None:
-    """The LoRA in `out`, the curves in `curves`; checkpoints go once both are written."""
+    """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
     from mpox import base, checkpoints, folders, training
 
     process = base.start()
+    folders.check_vacant(out, curves)
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, model])
     result = training.train(
@@ -20,7 +20,7 @@ def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, cur
     if process.is_main_process:
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)
-        shutil.rmtree(work)
+        checkpoints.finish(work)
     process.destroy_process_group()
 
 

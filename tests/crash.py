@@ -79,6 +79,8 @@ def run(
                 break
     if stop:
         time.sleep(stop[1])
+        if process.poll() is not None:
+            raise RuntimeError(f"ended before it was stopped:\n{''.join(said)}")
         os.killpg(process.pid, stop[2])
         try:
             process.communicate(timeout=PATIENCE)

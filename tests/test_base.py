@@ -173,6 +173,36 @@ def test_a_resolution_that_does_not_fit_is_refused(tiny_sd):
         base.load(tiny_sd, 18)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer/tokenizer.json", "{}"),
+        ("tokenizer/tokenizer.json", "3"),
+        ("text_encoder/config.json", "[]"),
+        ("unet/config.json", "null"),
+    ],
+)
+def test_json_of_another_shape_is_refused(file, content, broken):
+    (broken / file).write_text(content)
+    with pytest.raises(InputError, match=rf"model\.path: {broken}.* cannot be loaded"):
+        base.load(broken, RESOLUTION)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_half_precision_without_a_gpu(device, monkeypatch, caplog):
+    """fp16 is refused, bf16 allowed with a word."""
+    monkeypatch.setattr(base, "PartialState", lambda: SimpleNamespace(device=torch.device(device)))
+    base.check_precision("generate.precision", "fp32")
+    assert not caplog.records
+    base.check_precision("generate.precision", "bf16")
+    assert ("generate.precision: bf16 takes" in caplog.text) == (device == "cpu")
+    if device == "cpu":
+        with pytest.raises(InputError, match=r"generate\.precision: got fp16, which needs a GPU"):
+            base.check_precision("generate.precision", "fp16")
+    else:
+        base.check_precision("generate.precision", "fp16")
+
+
 def test_another_kind_of_model_is_refused(broken):
     config = broken / "scheduler" / "scheduler_config.json"
     config.write_text(

@@ -41,6 +41,13 @@ def test_the_same_inputs_find_it_again_elsewhere_too(small, inputs, tmp_path_fac
     assert key(small, Path()) == first  # named relative to here
 
 
+def test_looking_at_a_folder_changes_nothing(small, inputs):
+    first = key(small, inputs)
+    for name in (".DS_Store", "Thumbs.db"):
+        (inputs / "pictures" / name).touch()
+    assert key(small, inputs) == first
+
+
 def test_any_other_setting_has_another(small, inputs):
     """Each setting of the section in turn, those in its sub-sections too."""
     keys = {key(small, inputs)}
@@ -118,6 +125,19 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     with pytest.raises(InputError, match="is damaged"):
         checkpoints.load(file)
+
+
+def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, inputs):
+    finished, other = (inputs / ".checkpoints" / key(small, inputs, seed=seed) for seed in (1, 2))
+    checkpoints.finish(finished)
+    checkpoints.sweep("generate")
+    assert finished.is_dir()
+    key(small, inputs)  # taken up again: no longer finished
+    checkpoints.sweep("train_lora")
+    assert finished.is_dir()
+    checkpoints.finish(finished)
+    checkpoints.sweep("train_lora")
+    assert [*(inputs / ".checkpoints").iterdir()] == [other]
 
 
 def test_two_runs_never_work_in_one_folder(small, inputs):

@@ -1,7 +1,13 @@
+import errno
+import inspect
+import os
+from pathlib import Path
+
 import pytest
 
 from mpox import folders
 from mpox.errors import InputError
+from stages import generate, train_lora
 
 
 def test_whole_appears_only_when_complete(tmp_path):
@@ -20,10 +26,36 @@ def test_whole_appears_only_when_complete(tmp_path):
         pass
 
 
-def test_a_copy_replaces_what_was_there(tmp_path):
+def test_a_copy_goes_over_empty_folders_and_never_over_a_file(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
-    for folder, name in ((source, "new"), (target, "old")):
-        folder.mkdir()
-        (folder / name).write_text(name)
+    (source / "deep").mkdir(parents=True)
+    (source / "deep" / "new").touch()
+    (target / "left").mkdir(parents=True)
     folders.copy(source, target)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new", "new", "source", "target"]
+    assert [path.name for path in target.rglob("*")] == ["deep", "new"]
+    with pytest.raises(InputError, match="target: holds files already"):
+        folders.copy(source, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_file_is_written_whole_or_the_error_names_it(tmp_path, monkeypatch):
+    file = tmp_path / "deep" / "file"
+    folders.write(file, b"old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=f"{file}: cannot be written: No space left on device"):
+        folders.write(file, b"new")
+    assert file.read_bytes() == b"old" and [*file.parent.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("stage", [generate, train_lora])
+def test_a_stage_called_by_hand_writes_over_nothing(stage, tmp_path):
+    """It says so before any work, and before it looks for a model."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    paths = [Path("nowhere")] * (len(inspect.signature(stage.main).parameters) - 2)
+    with pytest.raises(InputError, match="holds files already"):
+        stage.main(None, *paths, tmp_path)

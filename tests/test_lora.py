@@ -270,13 +270,13 @@ def test_its_metadata_holds_no_path_and_the_alpha(kind, unet, tiny_sd, tmp_path)
     assert str(tiny_sd) not in text and str(tmp_path) not in text and str(Path.home()) not in text
 
 
-def test_a_file_that_cannot_be_written_whole_is_an_os_error(unet, tmp_path):
+def test_a_file_that_cannot_be_written_whole_is_named(unet, tmp_path):
     """As of a full disk: the stage says so and ends; safetensors' own error is a traceback."""
     add(unet)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(OSError, match="too large"):
+        with pytest.raises(InputError, match=f"{lora.FILE_NAME}: cannot be written: .*too large"):
             lora.save(unet, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

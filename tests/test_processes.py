@@ -11,7 +11,7 @@ import torch
 import yaml
 from conftest import ROOT, contents
 
-from mpox import lora, sampling, training
+from mpox import checkpoints, lora, sampling, training
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,8 @@ def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
         assert found == pytest.approx(expected, rel=1e-5)
     left, expected_files = contents(repository / "models"), contents(alone / "lora")
     assert left.keys() == expected_files.keys()
-    assert not list((repository / ".checkpoints").iterdir())
+    [work] = (repository / ".checkpoints").iterdir()
+    assert (work / checkpoints.FINISHED).exists()
 
 
 def test_a_run_of_two_processes_is_finished_by_one(repository, inputs, alone):

@@ -1,6 +1,7 @@
 """The base model: Stable Diffusion's parts, from a local folder in diffusers' layout."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -11,10 +12,17 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel
 
 from mpox.errors import InputError
+from mpox.params import check_resolution
+
+logger = logging.getLogger(__name__)
 
 KIND = "StableDiffusionPipeline"
 NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 SMALL_GPU = 16 * 2**30  # bytes: below, pictures pass through the autoencoder one at a time
+# What the libraries raise on files cut short, and on JSON of another shape than they expect.
+UNLOADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError,
+)  # fmt: skip
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -48,16 +56,15 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
         )
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model.path: {folder} cannot be loaded: {error}") from error
+    except UNLOADABLE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from error
     if pipeline.scheduler.config.prediction_type != "epsilon":
         raise InputError(
             f"model.path: {folder} predicts {pipeline.scheduler.config.prediction_type}; "
             "expected epsilon, as Stable Diffusion 1.x"
         )
-    factor = pipeline.vae_scale_factor * 2 ** (len(pipeline.unet.config.down_block_types) - 1)
-    if resolution % factor:
-        raise InputError(f"resolution: got {resolution}, expected a multiple of {factor}")
+    check_resolution(resolution, folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -95,6 +102,12 @@ def place(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
     return pipeline.to(device)
 
 
+def move_frozen(pipeline: StableDiffusionPipeline, device: torch.device) -> None:
+    """Autoencoder and text encoder to `device`: on a GPU they hold 0.8 GB that training can use."""
+    pipeline.vae.to(device)
+    pipeline.text_encoder.to(device)
+
+
 def start() -> PartialState:
     """Where we are among the processes launched; to be called before any work.
 
@@ -104,11 +117,24 @@ def start() -> PartialState:
     return PartialState(cpu=several and not torch.cuda.is_available())
 
 
-def check_prompt(pipeline: StableDiffusionPipeline, prompt: str) -> None:
-    """InputError for a prompt that the text encoder would cut off."""
+def check_precision(key: str, precision: str) -> None:
+    """InputError for fp16 on a CPU, a warning for bf16 there; to be called before any work.
+
+    `key` is the parameter's full name.
+    """
+    if PartialState().device.type != "cpu":
+        return
+    if precision == "fp16":
+        raise InputError(f"{key}: got fp16, which needs a GPU; expected fp32 or bf16")
+    if precision == "bf16":
+        logger.warning("%s: bf16 takes several times as long as fp32 without a GPU", key)
+
+
+def check_prompt(pipeline: StableDiffusionPipeline, prompt: str, key: str = "prompt") -> None:
+    """InputError for a prompt that the text encoder would cut off; `key` is its parameter."""
     count, most = len(pipeline.tokenizer(prompt).input_ids), pipeline.tokenizer.model_max_length
     if count > most:
-        raise InputError(f"prompt: got {count} tokens, expected at most {most}: {prompt!r}")
+        raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,9 +19,12 @@ from typing import Any
 
 import torch
 
+from mpox import folders
 from mpox.errors import InputError
 from mpox.params import Section
 
+FINISHED = "finished"  # the mark of a run that has written its outputs
+CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes")
 
 
@@ -36,6 +40,8 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
     for path in inputs:
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         for file in files:
+            if file.name in CLUTTER:
+                continue
             digest.update(file.relative_to(path.parent).as_posix().encode())
             digest.update(_sha256(file))
     code = {name for name in sys.modules if name.startswith("mpox.")} - {"mpox.params"}
@@ -43,12 +49,34 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
         digest.update(_sha256(Path(str(sys.modules[name].__file__))))
     for library in LIBRARIES:
         digest.update(version(library).encode())
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    work = root / ".checkpoints" / f"{stage}-{digest.hexdigest()[:24]}"
+    work = _root() / f"{stage}-{digest.hexdigest()[:24]}"
     work.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # one for all processes that a launcher started
         _lock(work)
+        (work / FINISHED).unlink(missing_ok=True)
     return work
+
+
+def finish(work: Path) -> None:
+    """To be called once the outputs are written, which DVC has yet to copy and to record.
+
+    The work stays until a later stage sweeps it away: a run killed meanwhile does nothing again.
+    """
+    (work / FINISHED).touch()
+
+
+def sweep(*stages: str) -> None:
+    """Removes what finished runs of earlier stages left: DVC has recorded their outputs."""
+    for stage in stages:
+        for mark in _root().glob(f"{stage}-*/{FINISHED}"):
+            # First out of the way: half of it would be taken for all of it.
+            mark.parent.replace(mark.parent.with_suffix(".removed"))
+        for removed in _root().glob(f"{stage}-*.removed"):
+            shutil.rmtree(removed)
+
+
+def _root() -> Path:
+    return Path(os.environ.get("DVC_ROOT", "."), ".checkpoints")
 
 
 def _lock(work: Path) -> None:
@@ -56,10 +84,15 @@ def _lock(work: Path) -> None:
     lock = os.open(work / "lock", os.O_WRONLY | os.O_CREAT)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         raise InputError(
             f"{work}: another run with the same parameters and inputs is at work there; "
             "run again when it is done"
+        ) from None
+    except OSError as error:  # not every network share has locks
+        raise InputError(
+            f"{work}: cannot be locked ({error.strerror}); expected the repository on a disk where "
+            "files can be"
         ) from None
 
 
@@ -68,12 +101,7 @@ def save(state: dict[str, Any], file: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as stream:
-        stream.write(hashlib.sha256(content).digest() + content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    folders.write(file, hashlib.sha256(content).digest() + content)
 
 
 def load(file: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Per layer `lora_down` (A), `lora_up` (B) and `alpha`; they add (alpha/r) B A to 
 
 import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_kohya, convert_unet_state_dict_to_peft
-from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from mpox import lora
+from mpox import card, folders, lora
 from mpox.errors import InputError
 
 MATRIX = re.compile(r"unet\..+\.lora_[AB]\.weight")
@@ -42,7 +40,7 @@ def export(folder: Path, file: Path) -> None:
         for key, value in convert_state_dict_to_kohya(weights).items()
     }
     kernels = any(value.shape[2:].numel() > 1 for value in weights.values())
-    _write(file, save(tensors, _metadata(folder, file.stem, rank, alpha, kernels)))
+    folders.write(file, save(tensors, _metadata(folder, file.stem, rank, alpha, kernels)))
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -99,22 +97,5 @@ def _metadata(folder: Path, name: str, rank: int, alpha: float, kernels: bool) -
     }
     if kernels:  # larger than 1 × 1
         said["ss_network_args"] = json.dumps({"conv_dim": str(rank), "conv_alpha": str(alpha)})
-    card = folder / "README.md"
-    prompt = ModelCard.load(card).data.get("instance_prompt") if card.is_file() else None
+    prompt = card.read(folder).get("instance_prompt")
     return said | ({"modelspec.trigger_phrase": prompt} if prompt else {})
-
-
-def _write(file: Path, content: bytes) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error}") from error
-    finally:
-        if partial.exists():
-            partial.unlink()

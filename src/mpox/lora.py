@@ -20,6 +20,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mpox import folders
 from mpox.errors import InputError
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
@@ -101,12 +102,11 @@ def save(unet: UNet2DConditionModel, folder: Path) -> None:
         f"unet.{key}": sorted(value) if isinstance(value, set) else value
         for key, value in unet.peft_config["default"].to_dict().items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save(
         {f"unet.{key}": value.contiguous() for key, value in state(unet).items()},
         metadata={LORA_ADAPTER_METADATA_KEY: json.dumps(config, sort_keys=True)},
     )
-    (folder / FILE_NAME).write_bytes(content)  # save_file raises no OSError on a full disk
+    folders.write(folder / FILE_NAME, content)  # save_file raises no OSError on a full disk
 
 
 def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:

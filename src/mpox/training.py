@@ -60,6 +60,10 @@ def train(
     accelerator, micro_batch = _accelerator(settings), _micro_batch()
     pipeline = base.place(base.load(model, resolution))
     alphas = pipeline.scheduler.alphas_cumprod.to(accelerator.device)
+    prior = settings.prior_preservation
+    base.check_prompt(pipeline, settings.instance_prompt, "train.instance_prompt")
+    base.check_prompt(pipeline, settings.validation_prompt, "train.validation_prompt")
+    base.check_prompt(pipeline, prior.class_prompt, "train.prior_preservation.class_prompt")
 
     def concept(files: list[Path], prompt: str, name: str) -> Concept:
         posterior = latents.encode(pipeline.vae, files, resolution, name)
@@ -68,7 +72,6 @@ def train(
     held = concept(held_files, settings.instance_prompt, "held-out pictures")
     learnt = concept(files, settings.instance_prompt, "training pictures")
     lessons = [Lesson(learnt, settings.batch_size)]
-    prior = settings.prior_preservation
     if prior.weight:
         drawing = _drawing(settings, prior.class_prompt, prior.num_class_images)
         sampling.draw_all(pipeline, work / "class", drawing, resolution, seed, "class")
@@ -77,6 +80,7 @@ def train(
         lessons.append(Lesson(known, prior.batch_size, prior.weight))
 
     learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
+    base.move_frozen(pipeline, torch.device("cpu"))  # pictures and prompts are encoded
     point = learner.resume(work)
     main, started, done = accelerator.is_main_process, time.perf_counter(), learner.step
     result = work / "result"
@@ -106,7 +110,9 @@ def train(
                 lora.save(learner.unet, result / "lora" / f"checkpoint-{step}")
             if step % settings.validation_steps == 0 or last:
                 folder = result / "lora" / "validation" / f"step-{step:06d}"
+                base.move_frozen(pipeline, accelerator.device)
                 sampling.draw_all(pipeline, folder, drawing, resolution, seed, "validation")
+                base.move_frozen(pipeline, torch.device("cpu"))
                 curves.show(step, folder)
             if measured:
                 learner.save(work, best, now, curves.history)
@@ -320,7 +326,9 @@ class Learner:
         for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
             x0, epsilon, t = batches[i]
             noisy = loss.add_noise(x0, epsilon, held.alphas[t])
-            errors[i] = self._errors(noisy, epsilon, t, held.states.expand(len(t), -1, -1))
+            columns = (noisy, epsilon, t, held.states.expand(len(t), -1, -1))
+            parts = zip(*(x.split(self.micro_batch or len(t)) for x in columns), strict=True)
+            errors[i] = torch.cat([self._errors(*part) for part in parts])
         self.unet.train()
         # Zeros but for one process's: the sum is exact, and the same whatever their number.
         value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
@@ -383,8 +391,7 @@ def _accelerator(settings: Train) -> Accelerator:
     # Given so, no configuration of accelerate's divides the loss behind our back.
     whole = GradientAccumulationPlugin(num_steps=1)
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=whole)
-    if mixed == "fp16" and accelerator.device.type == "cpu":
-        raise InputError("train.precision: got fp16, which needs a GPU; expected fp32 or bf16")
+    base.check_precision("train.precision", settings.precision)
     return accelerator
 
 
