@@ -4,20 +4,19 @@ The codec (AutoencoderKL) sees phantoms of every kind, as Stable Diffusion's saw
 picture; the UNet and the text encoder never see mpox, so that a LoRA has something to learn.
 """
 
-import itertools
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from dvclive import Live
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from mpox import images, loss, phantom, seeds
+from mpox import checkpoints, images, loss, phantom, seeds
 from mpox.params import TinySD
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ def _train_codec(work: Path, settings: TinySD, live: Live) -> AutoencoderKL:
 
     _fit(
         nn.ModuleDict({"codec": codec}), step_loss, settings.codec_steps,
-        settings.codec_learning_rate, work / "codec.safetensors", "codec", live,
+        settings.codec_learning_rate, work, "codec", live,
     )  # fmt: skip
     latents = torch.cat(list(_encode(codec, pictures[:: max(1, len(pictures) // 500)])))
     codec.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
@@ -216,8 +215,7 @@ def _train_texture(codec: AutoencoderKL, work: Path, settings: TinySD, live: Liv
 
     _fit(
         nn.ModuleDict({"conv": codec.post_quant_conv, "decoder": codec.decoder}), step_loss,
-        settings.texture_steps, settings.codec_learning_rate, work / "texture.safetensors",
-        "texture", live,
+        settings.texture_steps, settings.codec_learning_rate, work, "texture", live,
     )  # fmt: skip
 
 
@@ -303,7 +301,7 @@ def _train_denoiser(
 
     averaged = _fit(
         nn.ModuleDict({"unet": unet, "text": text}), step_loss, settings.unet_steps,
-        settings.unet_learning_rate, work / "denoiser.safetensors", "denoiser", live,
+        settings.unet_learning_rate, work, "denoiser", live,
     )  # fmt: skip
     unet.load_state_dict(averaged["unet"].state_dict())
     text.load_state_dict(averaged["text"].state_dict())
@@ -315,7 +313,7 @@ def _fit(
     step_loss: Callable[[int], Tensor],
     steps: int,
     learning_rate: float,
-    checkpoint: Path,
+    work: Path,
     name: str,
     live: Live,
 ) -> nn.ModuleDict:
@@ -325,11 +323,17 @@ def _fit(
     """
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4)
-    done = _resume(checkpoint, model, averaged, optimizer) if checkpoint.exists() else 0
+    parts: dict[str, Any] = {"model": model, "averaged": averaged, "optimizer": optimizer}
+    done, checkpoint = 0, work / f"{name}.pt"
+    if checkpoint.exists():
+        state = checkpoints.load(checkpoint)
+        done = state["done"]
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
     total: float | Tensor = 0.0
     for step in tqdm(range(done, steps), desc=name, initial=done, total=steps, mininterval=10):
         warm = min(1.0, (step + 1) / 200)
-        cosine = 0.5 * (1 + np.cos(np.pi * step / steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warm * max(cosine, 0.01)
         value = step_loss(step)
@@ -345,32 +349,6 @@ def _fit(
             live.next_step()
             logger.info("%s step %d loss %.4f", name, step + 1, mean)
             total = 0.0
-            _save(checkpoint, model, averaged, optimizer, step + 1)
+            state = {key: part.state_dict() for key, part in parts.items()}
+            checkpoints.save({"done": step + 1, **state}, checkpoint)
     return cast(nn.ModuleDict, averaged.module)
-
-
-def _save(checkpoint: Path, model, averaged, optimizer, done: int) -> None:
-    moments = optimizer.state_dict()["state"]
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"averaged/{k}": v for k, v in averaged.state_dict().items()}
-    tensors |= {f"adam/{i}/{k}": v for i, state in moments.items() for k, v in state.items()}
-    tensors["done"] = torch.tensor(done)
-    temporary = checkpoint.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary)
-    temporary.replace(checkpoint)
-
-
-def _resume(checkpoint: Path, model, averaged, optimizer) -> int:
-    tensors = load_file(checkpoint)
-
-    def part(name: str) -> dict[str, Tensor]:
-        prefix = f"{name}/"
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    model.load_state_dict(part("model"))
-    averaged.load_state_dict(part("averaged"))
-    state = optimizer.state_dict()
-    moments = itertools.groupby(part("adam").items(), key=lambda item: int(item[0].split("/")[0]))
-    state["state"] = {i: {k.split("/")[1]: v for k, v in group} for i, group in moments}
-    optimizer.load_state_dict(state)
-    return int(tensors["done"])
