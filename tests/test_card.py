@@ -57,6 +57,8 @@ def test_it_says_how_much_data_which_step_and_what_it_is_not_for(written):
         "α 2.5",
         "step 350 of 13",
         "research",
+        "can leak its training photos",
+        "`copy_rate` in `metrics/evaluation.json`",
     ):
         assert said in text
     assert "license: apache-2.0" in text  # the base's own
@@ -67,3 +69,14 @@ def test_the_code_it_shows_is_python(written):
     code = written.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert repr(HOSTILE) in code
+
+
+@pytest.mark.parametrize(
+    "content", [b"---\nlicense: [\n---\n", b"---\na: b: c\n---\n", b"\xff\xfe", b"---\nx: 1\n---\n"]
+)
+def test_a_base_whose_card_cannot_be_read_has_another_licence(content, settings, tmp_path):
+    """After hours of training nothing hangs on it."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").write_bytes(content)
+    card.write(tmp_path, tmp_path / "base", settings, 350, COUNTS, 64, 1234)
+    assert ModelCard.load(tmp_path / "README.md").data.license == "other"

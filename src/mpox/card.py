@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from mpox.params import Train
@@ -29,7 +30,10 @@ metadata that it was made by a trained algorithm.
 
 **A LoRA can leak its training photos.** A diffusion model can reproduce what it was trained on,
 and whoever has these weights can try. Treat them as the photos themselves: share them only as far
-as the patients' consent reaches.
+as the patients' consent reaches. How many of the synthetic pictures are as like a training photo as
+no two patients are is `copy_rate` in `metrics/evaluation.json`, beside `copy_rate_null`, what
+chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures is no proof that others
+do not leak: `copy_rate_hi` is what n pictures leave possible.
 
 ## Parameters
 
@@ -57,7 +61,7 @@ def write(
     data = ModelCardData(
         base_model=str(model),
         library_name="diffusers",
-        license=_licence(model),
+        license=read(model).license or "other",  # the base's, which holds for the LoRA too
         tags=[
             "stable-diffusion",
             "text-to-image",
@@ -88,10 +92,13 @@ def write(
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}").save(folder / "README.md")
 
 
-def _licence(model: Path) -> str:
-    """The base's own, which holds for what is made from it too."""
-    file = model / "README.md"
-    return str(ModelCard.load(file).data.license) if file.is_file() else "other"
+def read(folder: Path) -> ModelCardData:
+    """What the card in `folder` says of itself: nothing, if there is none or none can be read."""
+    file = folder / "README.md"
+    try:
+        return ModelCard.load(file).data if file.is_file() else ModelCardData()
+    except (ValueError, yaml.YAMLError):  # among them text that is not UTF-8
+        return ModelCardData()
 
 
 def _flat(settings: dict, prefix: str = "") -> list[tuple[str, object]]:
