@@ -1,13 +1,17 @@
 """Reading against Pillow's own operations on pictures whose right answer is known."""
 
 import io
+import re
+import resource
 import struct
 import zlib
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from ruamel.yaml import YAML
 
 from mpox import images
 from mpox.errors import InputError
@@ -40,17 +44,40 @@ def test_find_is_sorted_recursive_and_counts_the_others(tmp_path):
     assert others == 3
 
 
-def test_find_follows_links_and_keeps_broken_ones(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "a.png").touch()
+def test_find_follows_linked_files_and_keeps_broken_ones(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    (source / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "a.txt").touch()
+    (source / "a.png").symlink_to(tmp_path / "a.txt")
     (source / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    pictures, _ = images.find(source)
-    assert [path.name for path in pictures] == ["a.png", "gone.png"]
+    assert images.find(source) == ([source / "a.png", source / "gone.png"], 0)
     with pytest.raises(InputError, match=r"gone\.png: cannot be read \(No such file"):
         images.read(source / "gone.png")
+
+
+@pytest.mark.parametrize("target", ["real", "source", "source/more"])
+def test_find_refuses_linked_folders(tmp_path, target):
+    """DVC does not look behind them. One that leads to its own parent would never end, besides."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "source" / "more").mkdir(parents=True)
+    (tmp_path / "source" / "more" / "2023").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match=f"{tmp_path}/source/more/2023: is a link to a folder"):
+        images.find(tmp_path / "source")
+
+
+def test_find_takes_a_link_to_the_folder_itself(tmp_path):
+    """As `data/photos` may be: DVC looks behind this one."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").touch()
+    (tmp_path / "source").symlink_to(tmp_path / "real")
+    assert images.find(tmp_path / "source") == ([tmp_path / "source" / "a.png"], 0)
+
+
+def test_no_suffix_passes_the_commit_hook():
+    hooks = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    refused = next(hook["files"] for hook in hooks if hook["id"] == "no-photos")
+    for suffix in images.SUFFIXES:
+        assert re.search(refused, f"data/a{suffix}") and re.search(refused, f"A{suffix.upper()}")
 
 
 def test_find_refuses_a_missing_folder(tmp_path):
@@ -211,6 +238,20 @@ def test_recode_is_what_write_stores(tmp_path, suffix):
     stored = images.read(tmp_path / f"a.{suffix}")
     assert np.array_equal(stored, images.recode(picture) if suffix == "jpg" else picture)
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_full_disk_leaves_no_cut_picture(tmp_path, suffix):
+    """No file may grow beyond 3000 bytes: of the 8000 a first write takes a part, as if full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(OSError) as error:
+            images.write(tmp_path / f"a.{suffix}", noise(64, 64))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(tmp_path / f"a.{suffix}")
+    assert not (tmp_path / f"a.{suffix}").exists()
 
 
 def test_jpeg_keeps_colour_at_full_resolution(tmp_path):

@@ -3,6 +3,8 @@
 import csv
 import os
 import shutil
+import subprocess
+import tracemalloc
 from pathlib import Path
 
 import imagehash
@@ -13,6 +15,7 @@ from PIL import Image
 from mpox import images, preparation
 from mpox.errors import InputError
 from mpox.params import Data
+from stages.prepare import check_git
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 
@@ -202,17 +205,34 @@ def test_patients_are_found_in_the_files_name():
         preparation.patients_of(["a.jpg"], r"^(p\d+)?")
 
 
-def test_near_duplicates_against_all_pairs():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 2, (60, 64)).astype(float)
-    for k in range(30, 60):  # 0 to 8 bits away from the one 30 before
-        codes[k] = codes[k - 30]
-        flipped = rng.choice(64, rng.integers(0, 9), replace=False)
-        codes[k, flipped] = 1 - codes[k, flipped]
+@pytest.mark.parametrize("seed", range(20))
+def test_near_duplicates_against_all_pairs(seed):
+    """The same first pair of each name, the same groups, from fewer pairs than names."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 2, (8, 64)).astype(bool)
+    codes = centres[rng.integers(0, 8, 60)] ^ (rng.random((60, 64)) < 0.04)
     bits = {f"{k:02}": code for k, code in enumerate(codes)}
-    expected = [(b, a) for a in bits for b in bits if a < b and np.sum(bits[a] != bits[b]) <= 4]
-    assert 5 < len(expected) < 30
-    assert preparation.near_duplicates(bits, 4) == expected
+    every = [(b, a) for a in bits for b in bits if a < b and np.sum(bits[a] != bits[b]) <= 4]
+    found = preparation.near_duplicates(bits, 4)
+    assert set(found) <= set(every)
+    assert dict(reversed(found)) == dict(reversed(every))
+    assert preparation.merge(bits, found) == preparation.merge(bits, every)
+    assert 5 < len(found) < 60 < len(every)
+
+
+def test_near_duplicates_take_little_memory_however_many_are_alike():
+    """All pairs of 8000 pictures that differ in 0 or 2 bits would be 32 million."""
+    codes = np.zeros((8000, 64), bool)
+    codes[np.arange(8000), np.random.default_rng(0).integers(0, 64, 8000)] = True
+    bits = {f"{k:04}": code for k, code in enumerate(codes)}
+    tracemalloc.start()
+    try:
+        found = preparation.near_duplicates(bits, 4)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [(name, "0000") for name in list(bits)[1:]]
+    assert most < 20e6  # bytes
 
 
 def test_hash_tells_copies_from_other_photos():
@@ -224,7 +244,7 @@ def test_hash_tells_copies_from_other_photos():
         copies |= {f"{seed} jpeg": images.recode(picture), f"{seed} brighter": brighter}
         copies[f"{seed} half"] = images.square(images.square(picture, 64), 128)
     bits = {
-        name: imagehash.phash(Image.fromarray(picture)).hash.ravel().astype(float)
+        name: imagehash.phash(Image.fromarray(picture)).hash.ravel()
         for name, picture in (pictures | copies).items()
     }
     near = preparation.near_duplicates(bits, 4)
@@ -257,3 +277,50 @@ def test_split_keeps_the_shares_on_random_groups(seed):
 def test_split_refuses_to_leave_one_empty():
     with pytest.raises(InputError, match="left for test, val: 9 pictures of 1 patients"):
         preparation.split({"a": 9}, SHARES, 0)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """The working directory: a git repository that ignores data/photos, as this one does."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("GIT_DIR", "GIT_INDEX_FILE"):  # set where a git hook runs the tests
+        monkeypatch.delenv(name, raising=False)
+    subprocess.run(["git", "init", "-q"], check=True)
+    (tmp_path / ".gitignore").write_text("/data/photos\n")
+    for folder in ("data/photos/more", "elsewhere/more"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "b.heic").touch()
+        (tmp_path / folder / "a.JPG").touch()
+        (tmp_path / folder / "notes.txt").touch()
+    return tmp_path
+
+
+def test_photos_that_git_would_take_are_refused(repository):
+    with pytest.raises(InputError) as error:
+        check_git(Path("elsewhere"))
+    assert str(error.value).startswith(
+        "data.source: elsewhere/more/a.JPG: git neither holds nor ignores this picture (2 like it"
+    )
+    subprocess.run(["git", "add", "elsewhere/more/a.JPG"], check=True)
+    with pytest.raises(InputError, match=r"elsewhere/more/b\.heic: .* \(1 like it in all\)"):
+        check_git(Path("elsewhere").absolute())
+
+
+def test_photos_that_git_ignores_or_holds_or_does_not_see_are_taken(
+    repository, tmp_path_factory, monkeypatch
+):
+    check_git(Path("data/photos"))
+    (repository / "linked").symlink_to(repository / "data/photos")
+    check_git(Path("linked"))
+    subprocess.run(["git", "add", "elsewhere"], check=True)
+    check_git(Path("elsewhere"))
+
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.jpg").touch()
+    check_git(outside)
+    monkeypatch.chdir(outside)  # a working directory that is in no repository
+    check_git(outside)
+    monkeypatch.chdir(repository)
+    (repository / "elsewhere" / "new.jpg").touch()
+    monkeypatch.setenv("PATH", "")
+    check_git(Path("elsewhere"))  # there is no git

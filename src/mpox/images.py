@@ -8,7 +8,7 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,27 +34,23 @@ TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trai
 def find(folder: Path) -> tuple[list[Path], int]:
     """Every file below `folder` with a picture's suffix, by relative path, and how many are not.
 
-    Hidden files (`._IMG_1.jpg` of a Mac) count among the others; links are followed, but no folder
-    is entered twice.
+    Hidden files (`._IMG_1.jpg` of a Mac) count among the others. Links to files are followed; links
+    to folders are refused, for DVC does not look behind them: it would miss what changes there.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    files = list(_files(folder))
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        for path in (Path(parent, name) for name in folders):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: is a link to a folder, and DVC does not look behind it; copy or link "
+                    "the files instead, or name that folder itself as data.source"
+                )
+        files += [Path(parent, name) for name in names]
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     pictures.sort(key=lambda path: path.relative_to(folder).as_posix())
     return pictures, len(files) - len(pictures)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    entered = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        folders.sort()  # of several links to a folder, the same one is followed on every disk
-        yield from (Path(parent, name) for name in names)
 
 
 def _refuse(error: OSError) -> None:
@@ -155,16 +151,22 @@ def write(path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None
     if text is not None:
         xmp, chunks = _xmp(text), PngImagePlugin.PngInfo()
         chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
-    # One name for every try, so that what a killed run left is overwritten, not kept.
-    partial = path.with_name(f".{path.name}")
     # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
     jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0, "xmp": xmp}
     png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
-    with partial.open("wb") as stream:
-        Image.fromarray(picture).save(stream, FORMAT[path.suffix], **jpeg, **png)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    # Into memory: given the file, Pillow takes no notice if a full disk took a part only.
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, FORMAT[path.suffix], **jpeg, **png)
+    # One name for every try, so that what a killed run left is overwritten, not kept.
+    partial = path.with_name(f".{path.name}")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(buffer.getbuffer())
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _xmp(text: Mapping[str, str]) -> bytes:

@@ -22,7 +22,6 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from mpox import folders, halves, images, seeds
@@ -37,7 +36,7 @@ class Photo(NamedTuple):
 
     sha256: str = ""  # of the file's bytes
     pixels: str = ""  # SHA-256 of the square's pixels
-    bits: np.ndarray = np.empty(0)  # 64 of the square's perceptual hash
+    bits: np.ndarray = np.empty(0)  # bool, 64: the square's perceptual hash
     reason: str = ""
 
     @property
@@ -145,14 +144,25 @@ def exact_duplicates(pixels: Mapping[str, str]) -> dict[str, str]:
 def near_duplicates(bits: Mapping[str, np.ndarray], distance: int) -> list[tuple[str, str]]:
     """Pairs (later, earlier) of names whose perceptual hashes differ in at most `distance` bits.
 
+    Of a name's pairs the first is with the earliest such name, and further ones stand only where
+    they join what is not yet joined: fewer pairs than names, however many pictures are alike.
+
     At 64 bits, copies recompressed, resized, brightened or in grey mostly differ in 0 to 4 bits,
     photos of different skin in 12 or more. Different photos of one round lesion in the middle of
     plain skin can come as close as copies. The hash is trusted all the same: a false alarm only
     keeps two pictures in one split, a missed copy would let training see a test picture.
     """
     names = list(bits)
-    pairs = KDTree(np.stack(list(bits.values()))).query_pairs(distance, p=1) if names else set()
-    return [(names[later], names[earlier]) for earlier, later in sorted(pairs)]
+    octets = np.packbits(np.array(list(bits.values()), bool).reshape(-1, 64), axis=1)
+    codes = octets.view(np.uint64)[:, 0]
+    joined = np.arange(len(names))  # the same number where a chain of pairs leads
+    pairs = []
+    for later, code in enumerate(codes):
+        near = np.flatnonzero(np.bitwise_count(codes[:later] ^ code) <= distance)
+        numbers, first = np.unique(joined[near], return_index=True)
+        pairs += [(names[later], names[near[k]]) for k in sorted(first)]
+        joined[:later][np.isin(joined[:later], numbers)] = later
+    return pairs
 
 
 def merge(patients: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -240,5 +250,5 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
     return Photo(
         sha256=sha256,
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
-        bits=imagehash.phash(Image.fromarray(square)).hash.ravel().astype(float),
+        bits=imagehash.phash(Image.fromarray(square)).hash.ravel(),
     )
