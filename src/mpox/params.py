@@ -1,11 +1,16 @@
 """The schema of params.yaml: every key, its type and its range, and not one default.
 
+Beside it the checks of what the values name on disk, which every stage must find as it is.
+
 Without defaults this module can refuse a run but never change one, so it is no stage's dependency.
 It imports nothing heavy: a mistyped key is refused before torch is loaded.
 """
 
 import functools
+import hashlib
+import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,12 +28,25 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Channels = Annotated[int, Field(ge=8, multiple_of=8)]  # in groups of eight: GroupNorm
 Text = Annotated[str, Field(min_length=1)]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
+LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
+# Where the weights that come with no package were published, and their SHA-256.
+PUBLISHED = {
+    "inception_v3": (
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    "torchvision_inception_v3": (
+        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+        "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+    ),
+}
 
 
 class Section(BaseModel):
@@ -120,12 +138,12 @@ class NoiseRange(SigmaRange):
 
 
 class BlurRange(SigmaRange):
-    sigma_max: Positive  # a blur of 0 divides by it
+    sigma_max: Annotated[float, Field(gt=0, le=100)]  # a blur of 0 divides by it
 
 
 class Elastic(Chance):
     alpha: NonNegative  # pixels
-    sigma: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # pixels
+    sigma: Annotated[float, Field(ge=1, le=500)]  # pixels; the time taken grows with it
 
 
 class Clahe(Chance):
@@ -152,6 +170,20 @@ class Sampler(Section):
     steps: Annotated[int, Field(ge=1, le=1000)]
     scheduler: Literal["pndm", "dpm++", "dpm++_sde", "unipc", "ddim"]
     batch_size: Count  # changes the last bits of a picture, so it is a parameter
+
+    @model_validator(mode="after")
+    def stays_inside(self) -> Self:
+        """Diffusers counts back from t = 1000 in floating point, PNDM up from t = 1."""
+        if self.scheduler == "pndm" and self.steps == 1000:
+            raise ValueError(
+                "steps (1000) must be at most 999 for pndm, which would start at no timestep"
+            )
+        if self.scheduler != "pndm" and math.ceil(1000 / (1000 / self.steps)) > self.steps:
+            raise ValueError(
+                f"steps ({self.steps}) must be another number for {self.scheduler}, which by a "
+                "rounding error would take one more, at timestep -1"
+            )
+        return self
 
 
 class Drawing(Sampler):
@@ -215,6 +247,15 @@ class Train(Section):
         return self
 
     @model_validator(mode="after")
+    def falls(self) -> Self:
+        if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
+            raise ValueError(
+                f"learning_rate ({self.learning_rate}) must be above 1e-07 for lr_scheduler "
+                "polynomial, which falls to that"
+            )
+        return self
+
+    @model_validator(mode="after")
     def warm_before_done(self) -> Self:
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
@@ -273,17 +314,17 @@ class Phantoms(Section):
 class TinySD(Section):
     """params/tiny-sd.yaml: how `models/tiny-sd` is pretrained."""
 
-    seed: Natural
+    seed: Annotated[int, Field(ge=0, lt=2**63)]  # torch takes it as it is
     resolution: Annotated[int, Field(ge=16, multiple_of=8)]
     pictures: Count  # a kind
-    codec_channels: Annotated[tuple[Count, ...], Field(min_length=2)]
+    codec_channels: Annotated[tuple[Channels, ...], Field(min_length=2)]
     codec_steps: Count
     codec_batch_size: Annotated[int, Field(ge=4)]
     codec_learning_rate: Positive
     texture_steps: Count
     text_width: Annotated[int, Field(ge=8, multiple_of=8)]
     text_layers: Count
-    unet_channels: Annotated[tuple[Count, ...], Field(min_length=2)]
+    unet_channels: Annotated[tuple[Channels, ...], Field(min_length=2)]
     unet_steps: Count
     unet_batch_size: Count
     unet_learning_rate: Positive
@@ -340,3 +381,65 @@ def _explain(path: Path, problem) -> str:
     message = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     message = re.sub("[Tt]uple", "list", re.sub(r" or instance of \w+", "", message))
     return f"{path}: {key}: {shown}{message[0].lower()}{message[1:]}"
+
+
+def check_resolution(resolution: int, model: Path) -> None:
+    """InputError if pictures of `resolution` pixels a side do not fit the base model's networks.
+
+    Their config.json says so; where they are not there yet, the stage that loads them asks again.
+    """
+    halvings = 0
+    for network, key in LEVELS.items():
+        file = model / network / "config.json"
+        if not file.is_file():
+            return
+        try:
+            halvings += len(json.loads(file.read_text())[key]) - 1
+        except (ValueError, LookupError, TypeError):
+            raise InputError(
+                f"model.path: {file} cannot be loaded: expected a network's, with {key}"
+            ) from None
+    if resolution % 2**halvings:
+        raise InputError(
+            f"resolution: got {resolution}, expected a multiple of {2**halvings} for {model}"
+        )
+
+
+def check_weights(features: str, weights: str | Path) -> Path:
+    """Where evaluation's weights are: a file with the published SHA-256, for dinov2 a folder.
+
+    A relative path is of the repository, also where DVC runs in a copy of it (`--temp`, the queue).
+    Raises InputError that says what is wrong and what to save there.
+    """
+    path = Path(os.environ.get("DVC_ROOT", "."), weights)
+    if features == "dinov2":
+        return _check_dinov2(path)
+    source, sha256 = PUBLISHED[features]
+    wanted = f"{source} with SHA-256 {sha256}"
+    if not path.is_file():
+        raise InputError(f"evaluate.weights: {path}: no such file; save there {wanted}")
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise InputError(f"evaluate.weights: {path}: has SHA-256 {found}, expected {wanted}")
+    return path
+
+
+def _check_dinov2(folder: Path) -> Path:
+    from safetensors import SafetensorError, safe_open
+
+    config, tensors = folder / "config.json", folder / "model.safetensors"
+    for file in (config, tensors):
+        if not file.is_file():
+            raise InputError(
+                f"evaluate.weights: {file}: no such file; save a DINOv2 there, "
+                f"as with `hf download facebook/dinov2-large --local-dir {folder}`"
+            )
+    try:
+        kind = json.loads(config.read_text())["model_type"]
+        safe_open(tensors, "numpy")  # reads the header, and whether the file is as long as it says
+    except (ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise InputError(f"evaluate.weights: {folder} cannot be loaded: {error}") from None
+    if kind != "dinov2":
+        raise InputError(f"evaluate.weights: {folder}: holds a {kind}, expected a dinov2")
+    return folder
