@@ -3,12 +3,13 @@
 The judge is not the generator: logistic regression on EfficientNet-Lite0's features, fitted to
 phantoms that neither the base nor the LoRA saw and to their reconstructions by the base's
 autoencoder (a judge that never saw its blur calls most blurred pictures mpox). The LoRA and its
-metrics are those of the last `dvc repro`. Prints a line a check and writes docs/embedded.jpg;
-some fifteen minutes on two cores.
+metrics are those of the last `dvc repro`. Prints a line a check, writes docs/embedded.jpg, and
+exits with 1 if a check failed; some fifteen minutes on two cores.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,15 @@ SHOWN = 10  # pictures in a row of the sheet
 # them, and so more of the tones of skin.
 STEPS = 40
 PENALTY = 1e-3  # of the judge's squared weights
+# Wordings that no caption has.
+FREE = {
+    "vesicle": "blisters on somebody's skin",
+    "acne": "photo of pimples and inflamed skin",
+    "naevus": "a mole, brown, close-up",
+    "plaque": "scaly plaque photo",
+    "healthy": "healthy skin, clear, without a lesion",
+}
+failed: list[str] = []
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
 
@@ -57,6 +67,11 @@ class Sets(NamedTuple):
 
 
 def main() -> None:
+    if PARAMS.data.source != "data/phantom/photos":
+        sys.exit("error: data.source is not data/phantom/photos: no photo may come into docs/")
+    started = time.process_time()
+    phantoms("mpox", TESTED)
+    report("milliseconds a phantom", 1000 * (time.process_time() - started) / TESTED, most=15)
     pipeline = base.load(ROOT / PARAMS.model.path, SIDE)
     sets = {kind: collect(pipeline, kind) for kind in phantom.KINDS}
     judge = fit(sets)
@@ -67,6 +82,7 @@ def main() -> None:
     for name in ("ms_ssim", "coverage", "vendi_ratio", "copy_rate", "hash_rate"):
         null = metrics[f"{name}_null"]
         print(f"{name}: {metrics[name]:.4g}, real pictures in their place {null:.4g}")
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 def collect(pipeline, kind: str) -> Sets:
@@ -120,6 +136,10 @@ def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, 
         else:
             report(f"base alone, {kind} judged so", shares[kind], 0.90)
             report(f"base alone, {kind}: Fréchet excess", excess[kind], most=each.floor)
+    for kind, words in FREE.items():
+        found = judge(look(paint(pipeline, words, PARAMS.generate.steps)))
+        right = np.mean(found == phantom.KINDS.index(kind))
+        report(f"base alone, {words!r}, judged {kind}", right, 0.80)
     return painted["mpox"], excess["mpox"]
 
 
@@ -221,6 +241,8 @@ class Judge:
 def report(name: str, value: float, least: float = -np.inf, most: float = np.inf) -> None:
     asked = f"at least {least:.4g}" if np.isfinite(least) else f"at most {most:.4g}"
     verdict = "yes" if least <= value <= most else "NO"
+    if verdict == "NO":
+        failed.append(name)
     print(f"{name}: {value:.4g}, asked {asked}: {verdict}", flush=True)
 
 
