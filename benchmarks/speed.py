@@ -23,7 +23,7 @@ import stages
 from mpox.params import Params
 
 EXAMPLE = "train_dreambooth_lora.py"
-WARM, TIMED = 5, 20  # training steps
+WARM, TIMED = 5, 100  # training steps
 WARM_CPU, TIMED_CPU = 1, 3  # of 512 px without a GPU: each takes a minute
 PHOTOS, SIDE = 240, 1024  # pictures to augment, pixels
 

@@ -167,12 +167,14 @@ def test_a_lora_of_more_than_the_unet_is_refused(folder, tmp_path):
 
 def test_ranks_that_differ_are_refused(unet, tmp_path):
     """The metadata has one rank; α is the rank in a file without configuration."""
-    old_file(unet, tmp_path, "lora.down")
-    weights = load_file(tmp_path / lora.FILE_NAME)
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    old_file(unet, folder, "lora.down")
+    weights = load_file(folder / lora.FILE_NAME)
     key = next(key for key in weights if "down" in key)
     weights[key] = weights[key][:4].clone()
-    save_file(weights, tmp_path / lora.FILE_NAME)
-    refused(tmp_path, tmp_path / "mpox.safetensors", "same rank and α in every layer")
+    save_file(weights, folder / lora.FILE_NAME)
+    refused(folder, tmp_path / "mpox.safetensors", "same rank and α in every layer")
 
 
 def test_a_place_that_cannot_be_written_is_named(folder, tmp_path):
