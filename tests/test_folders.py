@@ -1,6 +1,7 @@
 import errno
 import inspect
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ def test_a_copy_goes_over_empty_folders_and_never_over_a_file(tmp_path):
     with pytest.raises(InputError, match="target: holds files already"):
         folders.copy(source, target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_copy_that_does_not_fit_is_no_result(tmp_path):
+    """A full disk: copytree's own error has neither a number nor a name."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "large").write_bytes(bytes(2000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"target.partial/large: cannot be written: .*too lar"):
+            folders.copy(source, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_file_is_written_whole_or_the_error_names_it(tmp_path, monkeypatch):

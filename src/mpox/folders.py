@@ -40,7 +40,11 @@ def whole(folder: Path) -> Iterator[Path]:
 def copy(source: Path, target: Path) -> None:
     """Copies a finished folder to where a stage's output belongs."""
     with whole(target) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        try:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+        except shutil.Error as error:
+            _, file, reason = error.args[0][0]  # of all files that could not be copied
+            raise InputError(f"{file}: cannot be written: {reason}") from None
 
 
 def write(file: Path, content: bytes) -> None:
