@@ -24,7 +24,7 @@ from mpox.params import Params
 
 EXAMPLE = "train_dreambooth_lora.py"
 WARM, TIMED = 5, 100  # training steps
-WARM_CPU, TIMED_CPU = 1, 3  # of 512 px without a GPU: each takes a minute
+WARM_CPU, TIMED_CPU = 1, 3  # of 512 px without a GPU: each takes half a minute
 PHOTOS, SIDE = 240, 1024  # pictures to augment, pixels
 
 

@@ -12,7 +12,8 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
     from mpox import base, checkpoints, folders, lora, sampling
 
     process = base.start()
-    folders.check_vacant(out)
+    if process.is_main_process:  # on several machines the others may look before DVC clears them
+        folders.check_vacant(out)
     base.check_precision("generate.precision", params.generate.precision)
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
     weights = adapter / lora.FILE_NAME

@@ -11,7 +11,8 @@ def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, cur
     from mpox import base, checkpoints, folders, training
 
     process = base.start()
-    folders.check_vacant(out, curves)
+    if process.is_main_process:  # on several machines the others may look before DVC clears them
+        folders.check_vacant(out, curves)
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, model])
     result = training.train(

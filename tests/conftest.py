@@ -1,7 +1,10 @@
 """What the tests share: a random Stable Diffusion that runs in milliseconds, and its settings."""
 
 import os
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,17 @@ def pytest_configure():
 def pytest_collection_modifyitems(items):
     """Files that are slow as a whole come first: no worker has one of them left at the end."""
     items.sort(key=lambda item: not hasattr(item.module, "pytestmark"))
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: of a first write the disk takes a part, as if full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

@@ -138,6 +138,10 @@ def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, input
     checkpoints.finish(finished)
     checkpoints.sweep("train_lora")
     assert [*(inputs / ".checkpoints").iterdir()] == [other]
+    (finished.with_suffix(".removed") / "of a killed sweep").mkdir(parents=True)
+    checkpoints.finish(inputs / ".checkpoints" / key(small, inputs, seed=1))
+    checkpoints.sweep("train_lora")
+    assert [*(inputs / ".checkpoints").iterdir()] == [other]
 
 
 def test_two_runs_never_work_in_one_folder(small, inputs):

@@ -1,10 +1,10 @@
 import errno
 import inspect
 import os
-import resource
 from pathlib import Path
 
 import pytest
+from conftest import full_disk
 
 from mpox import folders
 from mpox.errors import InputError
@@ -44,13 +44,9 @@ def test_a_copy_that_does_not_fit_is_no_result(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "large").write_bytes(bytes(2000))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(InputError, match=r"target.partial/large: cannot be written: .*too lar"):
-            folders.copy(source, target)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refused = "target.partial/large: cannot be written: .*too large"
+    with full_disk(1000), pytest.raises(InputError, match=refused):
+        folders.copy(source, target)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 

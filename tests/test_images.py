@@ -2,14 +2,13 @@
 
 import io
 import re
-import resource
 import struct
 import zlib
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, full_disk
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from ruamel.yaml import YAML
 
@@ -242,14 +241,8 @@ def test_recode_is_what_write_stores(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_full_disk_leaves_no_cut_picture(tmp_path, suffix):
-    """No file may grow beyond 3000 bytes: of the 8000 a first write takes a part, as if full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
-    try:
-        with pytest.raises(OSError) as error:
-            images.write(tmp_path / f"a.{suffix}", noise(64, 64))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(3000), pytest.raises(OSError) as error:  # of some 8000 bytes
+        images.write(tmp_path / f"a.{suffix}", noise(64, 64))
     assert error.value.filename == str(tmp_path / f"a.{suffix}")
     assert not (tmp_path / f"a.{suffix}").exists()
 

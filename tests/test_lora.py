@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import RESOLUTION, ROOT
+from conftest import RESOLUTION, ROOT, full_disk
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -273,13 +272,9 @@ def test_its_metadata_holds_no_path_and_the_alpha(kind, unet, tiny_sd, tmp_path)
 def test_a_file_that_cannot_be_written_whole_is_named(unet, tmp_path):
     """As of a full disk: the stage says so and ends; safetensors' own error is a traceback."""
     add(unet)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(InputError, match=f"{lora.FILE_NAME}: cannot be written: .*too large"):
-            lora.save(unet, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refused = f"{lora.FILE_NAME}: cannot be written: .*too large"
+    with full_disk(1000), pytest.raises(InputError, match=refused):
+        lora.save(unet, tmp_path)
 
 
 @pytest.mark.slow

@@ -495,7 +495,7 @@ def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize(
-    ("place", "function"), [(torch, "save"), (os, "fsync"), (Path, "replace"), (Path, "unlink")]
+    ("place", "function"), [(torch, "save"), (os, "fsync"), (Path, "replace"), (Path, "open")]
 )
 def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
     place, function, run, tmp_path, monkeypatch

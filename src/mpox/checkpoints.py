@@ -68,11 +68,11 @@ def finish(work: Path) -> None:
 def sweep(*stages: str) -> None:
     """Removes what finished runs of earlier stages left: DVC has recorded their outputs."""
     for stage in stages:
-        for mark in _root().glob(f"{stage}-*/{FINISHED}"):
-            # First out of the way: half of it would be taken for all of it.
-            mark.parent.replace(mark.parent.with_suffix(".removed"))
         for removed in _root().glob(f"{stage}-*.removed"):
             shutil.rmtree(removed)
+        for mark in _root().glob(f"{stage}-*/{FINISHED}"):
+            # First out of the way: half of it would be taken for all of it.
+            shutil.rmtree(mark.parent.replace(mark.parent.with_suffix(".removed")))
 
 
 def _root() -> Path:
