@@ -68,10 +68,10 @@ def inputs(augmented, held_out, tiny_sd) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def settings(small):
-    """The held-out loss at every other step, and with it a resume point."""
-    return small.model_copy(
-        update={"train": small.train.model_copy(update={"val_loss_steps": 2, "select": "last"})}
-    )
+    """The held-out loss at every other step, and with it a resume point; noise between steps."""
+    train = small.train.model_copy(update={"val_loss_steps": 2, "select": "last"})
+    generate = small.generate.model_copy(update={"scheduler": "dpm++_sde"})
+    return small.model_copy(update={"train": train, "generate": generate})
 
 
 @pytest.fixture

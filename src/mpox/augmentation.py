@@ -1,11 +1,11 @@
 """Variants of the training pictures: the same skin as the next photo might show it."""
 
+import functools
 import math
 import multiprocessing
 import random
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,14 @@ def augment(
         folders.whole(out) as folder,
         ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool,
     ):
-        vary = partial(_vary, folder=folder, settings=settings, resolution=resolution, seed=seed)
+        vary = functools.partial(
+            _vary, folder=folder, settings=settings, resolution=resolution, seed=seed
+        )
         for _ in tqdm(pool.map(vary, paths), "augmenting", len(paths), unit="photo"):
             pass
 
 
+@functools.lru_cache(maxsize=1)
 def transforms(settings: Augment, resolution: int) -> "A.Compose":
     """The chain, in the order light takes: pose and skin, then colour, then lens and sensor.
 
