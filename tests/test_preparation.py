@@ -1,6 +1,7 @@
 """Real folders through `prepare`, and its rules on random patients and duplicates."""
 
 import csv
+import math
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 
 from mpox import images, preparation
@@ -131,7 +133,7 @@ def test_names_and_metadata_of_patients_stay_behind(photos, prepared):
     files = contents(out)
     del files["manifest.csv"]
     assert not any("p0" in name or b"Jane Doe" in content for name, content in files.items())
-    assert all(isinstance(count, int) for count in counts.values())
+    assert all(isinstance(count, int | float) for count in counts.values())
 
 
 def test_neither_workers_nor_a_second_run_change_a_byte(photos, prepared, tmp_path):
@@ -263,20 +265,45 @@ def test_merge_joins_chains():
 @pytest.mark.parametrize("seed", range(20))
 def test_split_keeps_the_shares_on_random_groups(seed):
     rng = np.random.default_rng(seed)
-    sizes = {f"g{k}": int(rng.geometric(0.3)) for k in range(rng.integers(30, 200))}
-    splits = preparation.split(sizes, SHARES, seed)
-    assert set(splits) == set(sizes)
+    tones = {f"g{k}": [0.0] * int(rng.geometric(0.3)) for k in range(rng.integers(30, 200))}
+    splits = preparation.split(tones, SHARES, seed)
+    assert set(splits) == set(tones)
+    sizes = {group: len(found) for group, found in tones.items()}
     for name, share in SHARES.items():
         pictures = sum(sizes[group] for group in sizes if splits[group] == name)
         assert abs(pictures - share * sum(sizes.values())) <= max(sizes.values())
-    backwards = dict(reversed(sizes.items()))
+    backwards = dict(reversed(tones.items()))
     assert preparation.split(backwards, SHARES, seed) == splits
-    assert preparation.split(sizes, SHARES, seed + 1) != splits
+    assert preparation.split(tones, SHARES, seed + 1) != splits
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_split_spreads_a_rare_tone_evenly(seed):
+    """Of 50 patients 10 have dark skin: 5 of 25 in training and 4 of 20 in the test set, or nearly.
+
+    Drawn at random, the test set would have 2 or fewer, or 6 or more, in a quarter of splits.
+    """
+    rng = np.random.default_rng(seed)
+    means = rng.permutation([*rng.normal(-40, 8, 10), *rng.normal(40, 8, 40)])
+    tones = {f"g{k:02}": rng.normal(mean, 3, 4).tolist() for k, mean in enumerate(means)}
+    splits = preparation.split(tones, SHARES, seed)
+    dark = [splits[group] for group, mean in zip(tones, means, strict=True) if mean < 0]
+    assert abs(dark.count("train") - 5) <= 1 and abs(dark.count("test") - 4) <= 1
+
+
+@pytest.mark.parametrize("colour", [(236, 200, 180), (198, 150, 120), (141, 85, 54), (60, 40, 30)])
+def test_typology_angle_against_skimage(colour):
+    """Of the median colour: a lesion on a third of the skin changes nothing."""
+    picture = np.full((30, 30, 3), colour, np.uint8)
+    picture[:10] = (120, 20, 30)
+    lightness, _, yellow = skimage.color.rgb2lab(np.array(colour) / 255)
+    expected = math.degrees(math.atan((lightness - 50) / yellow))
+    assert preparation.typology_angle(picture) == pytest.approx(expected, abs=0.5)
 
 
 def test_split_refuses_to_leave_one_empty():
     with pytest.raises(InputError, match="left for test, val: 9 pictures of 1 patients"):
-        preparation.split({"a": 9}, SHARES, 0)
+        preparation.split({"a": [0.0] * 9}, SHARES, 0)
 
 
 @pytest.fixture

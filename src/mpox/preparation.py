@@ -1,4 +1,4 @@
-"""From a folder of photos to square, anonymous pictures, split so that no patient is in two sets.
+"""From a folder of photos to square, anonymous pictures, split by patient and evenly in skin tone.
 
 Two photos belong together when they show one patient, or have the same or nearly the same pixels
 (one photo collected twice, under two names). All that a chain of such links holds together is a
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import cv2
 import imagehash
 import numpy as np
 from PIL import Image
@@ -28,6 +29,7 @@ from mpox import folders, halves, images, seeds
 from mpox.errors import InputError
 from mpox.params import Data
 
+SHAKE = 4  # places in the order of tones by which a seed moves a group
 COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
 
 
@@ -37,6 +39,7 @@ class Photo(NamedTuple):
     sha256: str = ""  # of the file's bytes
     pixels: str = ""  # SHA-256 of the square's pixels
     bits: np.ndarray = np.empty(0)  # bool, 64: the square's perceptual hash
+    tone: float = 0.0  # the square's individual typology angle
     reason: str = ""
 
     @property
@@ -47,8 +50,9 @@ class Photo(NamedTuple):
 
 def prepare(
     source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
-) -> dict[str, int]:
-    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts.
+) -> dict[str, float]:
+    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts and the
+    mean tone (`typology_angle`) of each split.
 
     A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
     for random crops, never enlarged. `workers` (default: all cores) changes no result.
@@ -81,7 +85,10 @@ def prepare(
         links = [(patients[a], patients[b]) for a, b in [*twins.items(), *near]]
         merged = merge({patients[name] for name in usable}, links)
         groups = {name: merged[patients[name]] for name in usable}
-        splits = split(Counter(groups[name] for name in kept), data.split.model_dump(), seed)
+        tones: dict[str, list[float]] = {}
+        for name in kept:
+            tones.setdefault(groups[name], []).append(photos[name].tone)
+        splits = split(tones, data.split.model_dump(), seed)
         for part in ("train", "test"):
             check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
 
@@ -103,11 +110,15 @@ def prepare(
 
     pictures = Counter(splits[groups[name]] for name in kept)
     members = Counter(splits.values())
+    by_split: dict[str, list[float]] = {}
+    for group, part in splits.items():
+        by_split.setdefault(part, []).extend(tones[group])
     return {
         "pictures": len(kept),
         **{name: pictures[name] for name in ("train", "val", "test")},
         "groups": len(splits),
         **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
+        **{f"tone_{name}": round(float(np.mean(found)), 1) for name, found in by_split.items()},
         "exact_duplicates": len(twins),
         "near_duplicates": len({later for later, _ in near}),
         "invalid": len(refused),
@@ -175,21 +186,42 @@ def merge(patients: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str
     return {p: first.setdefault(k, p) for p, k in zip(order, components.tolist(), strict=True)}
 
 
-def split(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Group → split: in an order drawn from `seed`, each to the split that lacks most pictures.
+def typology_angle(picture: np.ndarray) -> float:
+    """The individual typology angle of the median colour (Chardon et al. 1991), in degrees.
 
-    `sizes` are the groups' pictures, `shares` the splits' parts of all pictures.
+    tan⁻¹((L* − 50) / b*) of CIELAB: from about 60 for very light skin to −60 for very dark skin.
+    It is of the light and the lesion too, so here it orders photos and classes nobody's skin.
+    `picture`: uint8, H×W×3.
     """
-    missing = {name: share * sum(sizes.values()) for name, share in shares.items()}
+    median = np.median(picture.reshape(1, -1, 3), axis=1, keepdims=True).astype(np.float32)
+    lightness, _, yellow = cv2.cvtColor(median / 255, cv2.COLOR_RGB2LAB).ravel()
+    return float(np.degrees(np.arctan2(lightness - 50, yellow)))
+
+
+def split(
+    tones: Mapping[str, Sequence[float]], shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Group → split: from dark to light, each to the split that is furthest behind its share.
+
+    `tones` are the tones of a group's pictures, `shares` the splits' parts of all pictures. A set
+    drawn at random from few patients often has hardly any of the rarer skin tones; in order they
+    are spread evenly. `seed` shakes the order by a few places.
+    """
+    rng = np.random.default_rng(seeds.derive(seed, "split"))
+    order = sorted(tones, key=lambda group: (np.mean(tones[group]), group))
+    places = np.arange(len(order)) + rng.uniform(0, SHAKE, len(order))
+    behind = dict.fromkeys(shares, 0.0)
     splits = {}
-    for group in sorted(sizes, key=lambda group: seeds.derive(seed, "split", group)):
-        splits[group] = max(missing, key=lambda name: missing[name])
-        missing[splits[group]] -= sizes[group]
+    for group in (order[k] for k in np.argsort(places)):
+        for name, share in shares.items():
+            behind[name] += share * len(tones[group])
+        splits[group] = max(behind, key=lambda name: behind[name])
+        behind[splits[group]] -= len(tones[group])
     empty = sorted(set(shares) - set(splits.values()))
     if empty:
         raise InputError(
-            f"no pictures left for {', '.join(empty)}: {sum(sizes.values())} pictures of "
-            f"{len(sizes)} patients (or groups of duplicates) cannot be split as data.split says"
+            f"no pictures left for {', '.join(empty)}: {sum(map(len, tones.values()))} pictures of "
+            f"{len(tones)} patients (or groups of duplicates) cannot be split as data.split says"
         )
     return splits
 
@@ -251,4 +283,5 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
         sha256=sha256,
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
         bits=imagehash.phash(Image.fromarray(square)).hash.ravel(),
+        tone=typology_angle(square),
     )
