@@ -86,7 +86,7 @@ def test_efficientnet_lite0_is_the_packages_own(lite0, their_lite0):
     normalised = (tensor(pictures).float() / 255 - 127 / 255) / (128 / 255)
     ours = features.extract(pictures, lite0)
     assert ours.shape == (3, lite0.dimension) and ours.dtype == np.float32
-    np.testing.assert_allclose(ours, their_lite0(normalised), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours, their_lite0(normalised), rtol=0, atol=3e-5)
 
 
 def test_pictures_are_resized_as_pillow_does_bicubically(lite0, their_lite0):

@@ -133,7 +133,8 @@ def test_names_and_metadata_of_patients_stay_behind(photos, prepared):
     files = contents(out)
     del files["manifest.csv"]
     assert not any("p0" in name or b"Jane Doe" in content for name, content in files.items())
-    assert all(isinstance(count, int | float) for count in counts.values())
+    tones = {"tone_train", "tone_test"}
+    assert all(isinstance(count, int) for name, count in counts.items() if name not in tones)
 
 
 def test_neither_workers_nor_a_second_run_change_a_byte(photos, prepared, tmp_path):
@@ -289,6 +290,34 @@ def test_split_spreads_a_rare_tone_evenly(seed):
     splits = preparation.split(tones, SHARES, seed)
     dark = [splits[group] for group, mean in zip(tones, means, strict=True) if mean < 0]
     assert abs(dark.count("train") - 5) <= 1 and abs(dark.count("test") - 4) <= 1
+
+
+def test_prepare_puts_dark_skin_into_training_and_test_set(tmp_path):
+    """6 of 24 patients; the names of the dark ones come first."""
+    source = tmp_path / "photos"
+    source.mkdir()
+    for k in range(24):
+        dark = np.array([0.35, 0.3, 0.25]) if k < 6 else np.array([1.1, 0.95, 0.85])
+        picture = (skin(k).mean(axis=2, keepdims=True) * dark).astype(np.uint8)
+        Image.fromarray(picture).save(source / f"p{k:02}_a.png")
+    counts = preparation.prepare(source, tmp_path / "out", settings(), 32, seed=0, workers=1)
+    rows = manifest(tmp_path / "out")
+    dark_ones = [rows[f"p{k:02}_a.png"]["split"] for k in range(6)]
+    assert dark_ones.count("train") in (2, 3, 4) and dark_ones.count("test") in (2, 3)
+    for part in ("train", "test"):
+        pictures = map(images.read, (tmp_path / "out" / part).iterdir())
+        mean = np.mean([preparation.typology_angle(picture) for picture in pictures])
+        assert counts[f"tone_{part}"] == pytest.approx(mean, abs=0.051)
+
+
+def test_typology_angle_of_what_is_no_skin():
+    """Greys and blues from dark to light, and no jump from one end to the other."""
+    for tint in (0, 12):
+        angles = [
+            preparation.typology_angle(np.full((4, 4, 3), (v, v, v + tint), np.uint8))
+            for v in range(0, 240, 8)
+        ]
+        assert angles == sorted(angles) and -90 <= angles[0] < angles[-1] <= 90
 
 
 @pytest.mark.parametrize("colour", [(236, 200, 180), (198, 150, 120), (141, 85, 54), (60, 40, 30)])

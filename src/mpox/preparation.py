@@ -52,7 +52,7 @@ def prepare(
     source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
 ) -> dict[str, float]:
     """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts and the
-    mean tone (`typology_angle`) of each split.
+    mean tone (`typology_angle`) of train and test.
 
     A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
     for random crops, never enlarged. `workers` (default: all cores) changes no result.
@@ -110,15 +110,17 @@ def prepare(
 
     pictures = Counter(splits[groups[name]] for name in kept)
     members = Counter(splits.values())
-    by_split: dict[str, list[float]] = {}
-    for group, part in splits.items():
-        by_split.setdefault(part, []).extend(tones[group])
+    spread = {
+        # Not of val, which may be a single patient: metrics are in git.
+        part: np.mean([tone for group in tones if splits[group] == part for tone in tones[group]])
+        for part in ("train", "test")
+    }
     return {
         "pictures": len(kept),
         **{name: pictures[name] for name in ("train", "val", "test")},
         "groups": len(splits),
         **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
-        **{f"tone_{name}": round(float(np.mean(found)), 1) for name, found in by_split.items()},
+        **{f"tone_{name}": round(float(tone), 1) for name, tone in spread.items()},
         "exact_duplicates": len(twins),
         "near_duplicates": len({later for later, _ in near}),
         "invalid": len(refused),
@@ -189,13 +191,13 @@ def merge(patients: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str
 def typology_angle(picture: np.ndarray) -> float:
     """The individual typology angle of the median colour (Chardon et al. 1991), in degrees.
 
-    tan⁻¹((L* − 50) / b*) of CIELAB: from about 60 for very light skin to −60 for very dark skin.
-    It is of the light and the lesion too, so here it orders photos and classes nobody's skin.
-    `picture`: uint8, H×W×3.
+    tan⁻¹((L* − 50) / b*) of CIELAB, with b* at least 1, so that greys and blues have an order too:
+    skin is at some −60 (very dark) to 60 (very light). It is of the light and the lesion too, so
+    here it orders photos and classes nobody's skin. `picture`: uint8, H×W×3.
     """
     median = np.median(picture.reshape(1, -1, 3), axis=1, keepdims=True).astype(np.float32)
     lightness, _, yellow = cv2.cvtColor(median / 255, cv2.COLOR_RGB2LAB).ravel()
-    return float(np.degrees(np.arctan2(lightness - 50, yellow)))
+    return float(np.degrees(np.arctan((lightness - 50) / max(yellow, 1))))
 
 
 def split(
@@ -204,8 +206,9 @@ def split(
     """Group → split: from dark to light, each to the split that is furthest behind its share.
 
     `tones` are the tones of a group's pictures, `shares` the splits' parts of all pictures. A set
-    drawn at random from few patients often has hardly any of the rarer skin tones; in order they
-    are spread evenly. `seed` shakes the order by a few places.
+    drawn at random from few patients often has hardly any of the rarer skin tones; in order every
+    set has its share of those that 1/share or more groups have. `seed` shakes the order by a few
+    places.
     """
     rng = np.random.default_rng(seeds.derive(seed, "split"))
     order = sorted(tones, key=lambda group: (np.mean(tones[group]), group))
