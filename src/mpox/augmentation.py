@@ -50,7 +50,7 @@ def augment(
             pass
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # once a process: it takes milliseconds
 def transforms(settings: Augment, resolution: int) -> "A.Compose":
     """The chain, in the order light takes: pose and skin, then colour, then lens and sensor.
 

@@ -51,11 +51,11 @@ class Photo(NamedTuple):
 def prepare(
     source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
 ) -> dict[str, float]:
-    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts and the
-    mean tone (`typology_angle`) of train and test.
+    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts.
 
     A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
-    for random crops, never enlarged. `workers` (default: all cores) changes no result.
+    for random crops, never enlarged. `workers` (default: all cores) changes no result. Beside the
+    counts stand `tone_train` and `tone_test`, the mean `typology_angle` of their pictures.
 
     InputError, with nothing written, on: names that do not match `data.group_pattern`; files that
     cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
