@@ -5,8 +5,6 @@ import logging
 import os
 import re
 import resource
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +40,7 @@ if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/
 
 from mpox.errors import InputError
 from mpox.params import Params, Section, check_resolution, check_weights, read
+from stages import repository
 
 
 def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] = Params) -> None:
@@ -56,7 +55,9 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
     try:
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
-            _find_commit()
+            repository.check_commit()
+            repository.check("data.source", Path(params.data.source))
+            repository.check("model.path", Path(params.model.path))
             _check_files(params)
         try:
             inspect.signature(main).bind(params, *paths)
@@ -76,16 +77,6 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         if error.errno is None:
             raise
         sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
-
-
-def _find_commit() -> None:
-    """Stops the first stage, not the third: dvclive cannot log in a repository without a commit."""
-
-    def git(*question: str) -> bool:
-        return subprocess.run(["git", "rev-parse", *question], capture_output=True).returncode == 0
-
-    if shutil.which("git") and git("--git-dir") and not git("--verify", "HEAD"):
-        raise InputError("this git repository has no commit yet; expected one: git commit")
 
 
 def _check_files(params: Params) -> None:
