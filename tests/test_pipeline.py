@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mpox import images
+
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml")
 STAGES = {
@@ -104,8 +106,8 @@ def test_git_holds_no_picture_but_phantoms_and_docs():
     pictures = {
         line
         for line in listed.stdout.splitlines()
-        if line.lower().endswith((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff"))
-        and not line.startswith(("data/phantom/photos/", "docs/"))
+        if line.lower().endswith(tuple(images.SUFFIXES))
+        and not line.startswith(("data/phantom/photos/", "docs/", "tests/phantom.heic"))
     }
     assert not pictures
 

@@ -8,49 +8,148 @@ import os
 import stat
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+import _pi_heif
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from mpox.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "GIF")
-# HEIC is what phones save: it cannot be read here, so it is refused by name, not left out.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "GIF")  # that Pillow reads; and HEIF
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".bmp"}
-SUFFIXES |= {".gif", ".heic", ".heif"}
+SUFFIXES |= {".gif", ".heic", ".heif", ".hif"}
+# With these, reading takes less than 2 GB.
 MOST_BYTES = 2**29  # of a file: as many pixels as Pillow takes, plain RGB of 16 bits
-# What Pillow's decoders raise on damaged bytes; found by flipping bytes at random.
+MOST_HEIF_BYTES = 2**26  # its decoder holds the whole file beside the picture
+MOST_PIXELS = 2**28 // 3  # what Pillow takes
+MOST_JPEG_PIXELS = 2**28  # of three colours: a progressive one is held whole, in 2 bytes a value
+HDR = (16, 18)  # transfer characteristics of ITU-T H.273: PQ and HLG
+# What the decoders raise on damaged bytes; found by flipping bytes at random.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, struct.error)
 
+# Folders of deleted files, copies and previews that systems, NAS and clouds put among the photos.
+# In .dvcignore too. Those with a name that starts with a dot need none here.
+SYSTEM_FOLDERS = {
+    *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "OneDriveTemp"),
+    *(f"FOUND.00{digit}" for digit in range(10)),  # of Windows' check of a disk
+    *("lost+found", "__MACOSX", "Network Trash Folder", "Temporary Items"),  # Linux, macOS
+    *("@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
+    *("@Recycle", "@Recently-Snapshot", "trashbox", "~snapshot"),  # QNAP, Buffalo, NetApp
+    *("files_trashbin", "files_versions"),  # Nextcloud, ownCloud
+}
+# Why a file is not taken, and the suffixes of which that is true. What may be photos comes first.
+NOT_TAKEN = {
+    "DICOM is not read; export it as PNG, without names in the picture": ".dcm .dicom .ima",
+    "raw data of a camera is not read; export it as JPEG": (
+        ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw"
+        " .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
+    ),
+    "this format is not read; save it as JPEG or PNG": (
+        ".apng .avifs .cur .dib .emf .eps .exr .hdr .heics .heifs .icns .ico .j2c .j2k .jp2 .jpf"
+        " .jpm .jps .jpx .jxl .jxr .mpo .pbm .pcx .pgm .pnm .ppm .psb .psd .qoi .svg .tga .wdp .wmf"
+        " .xcf"
+    ),
+    "a document; save its pictures as files of their own": (
+        ".doc .docx .key .odp .odt .pages .pdf .pps .ppsx .ppt .pptx .rtf"
+    ),
+    "an archive; unpack it": ".7z .bz2 .cab .gz .iso .livp .rar .tar .tbz .tgz .txz .xz .zip .zst",
+    "a video": (
+        ".3g2 .3gp .asf .avi .flv .h264 .h265 .hevc .insv .lrv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg"
+        " .mts .ogv .vob .webm .wmv"
+    ),
+}
+REASONS = {suffix: reason for reason, all_of in NOT_TAKEN.items() for suffix in all_of.split()}
+HIDDEN, NO_PICTURE = "a hidden file", "no picture"
+
 FORMAT = {".jpg": "JPEG", ".png": "PNG"}  # what is written
+WAYS = 8  # a square can lie: four turns, and those of its mirror image
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
-def find(folder: Path) -> tuple[list[Path], int]:
-    """Every file below `folder` with a picture's suffix, by relative path, and how many are not.
+def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Every file below `folder` with a picture's suffix, and why each of the others is not taken.
 
-    Hidden files (`._IMG_1.jpg` of a Mac) count among the others. Links to files are followed; links
-    to folders are refused, for DVC does not look behind them: it would miss what changes there.
+    Both by relative path. A hidden file (`._IMG_1.jpg` of a Mac) and what lies in hidden folders
+    and SYSTEM_FOLDERS, as in a recycle bin, are among the others. Links to files are followed;
+    links to folders are refused, for DVC does not look behind them: it would miss what changes
+    there.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    files = []
+    system = {name.lower() for name in SYSTEM_FOLDERS}
+    pictures: list[Path] = []
+    others: dict[Path, str] = {}
     for parent, folders, names in os.walk(folder, onerror=_refuse):
+        aside = [name for name in folders if name[0] == "." or name.lower() in system]
+        folders[:] = sorted(set(folders) - set(aside))  # os.walk goes into what is left
+        for path in (Path(parent, name) for name in aside):
+            others |= _set_aside(path)
         for path in (Path(parent, name) for name in folders):
             if path.is_symlink():
                 raise InputError(
                     f"{path}: is a link to a folder, and DVC does not look behind it; copy or link "
                     "the files instead, or name that folder itself as data.source"
                 )
-        files += [Path(parent, name) for name in names]
-    pictures = [path for path in files if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    pictures.sort(key=lambda path: path.relative_to(folder).as_posix())
-    return pictures, len(files) - len(pictures)
+        for path in (Path(parent, name) for name in names):
+            suffix = path.suffix.lower()
+            if path.name[0] == ".":
+                others[path] = HIDDEN
+            elif suffix in SUFFIXES:
+                pictures.append(path)
+            else:
+                others[path] = REASONS.get(suffix, NO_PICTURE)
+
+    def order(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
+
+    return sorted(pictures, key=order), {path: others[path] for path in sorted(others, key=order)}
+
+
+def _set_aside(folder: Path) -> dict[Path, str]:
+    """Every file of a hidden or system folder, with its reason; a folder that cannot be listed."""
+    reason = f"in a hidden or system folder ({repr(folder.name)[1:-1]})"  # on one line
+    if folder.is_symlink():
+        return {folder: reason}
+    found = {}
+
+    def unlisted(error: OSError) -> None:
+        found[Path(error.filename)] = reason
+
+    for parent, folders, names in os.walk(folder, onerror=unlisted):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        found.update({Path(parent, name): reason for name in [*names, *links]})
+    return found
+
+
+def summary(others: Mapping[Path, str]) -> list[str]:
+    """Lines that count what `find` did not take, by reason and suffix; what may be photos first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path, reason in others.items():
+        suffix = path.suffix.lower()
+        if reason not in (*NOT_TAKEN, HIDDEN, NO_PICTURE):
+            suffix = ""  # a folder
+        elif not (suffix in REASONS or suffix[1:].isalpha()):
+            suffix = "other"  # else `scan.1`, `scan.2` … would be a line each
+        counts[reason, suffix] += 1
+    places = [*NOT_TAKEN, "", NO_PICTURE, HIDDEN]
+
+    def order(item: tuple[tuple[str, str], int]) -> tuple:
+        (reason, suffix), count = item
+        return places.index(reason if reason in places else ""), -count, reason, suffix
+
+    lines = []
+    for (reason, suffix), count in sorted(counts.items(), key=order):
+        files = "file" if count == 1 else "files"
+        lines.append(
+            f"{count} {suffix} {files}: {reason}" if suffix else f"{count} {files} {reason}"
+        )
+    return lines
 
 
 def _refuse(error: OSError) -> None:
@@ -58,41 +157,109 @@ def _refuse(error: OSError) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """The picture, fully decoded, upright, in sRGB, alpha over white; InputError says why not."""
+    """The picture, fully decoded, upright, in sRGB, alpha over white; InputError says why not.
+
+    A JPEG of more than MOST_PIXELS, as of phones with 108 megapixels, comes with half its sides.
+    """
     try:
         _check_file(path)
         return np.asarray(_rgb(_upright(path)))
     except InputError:
         raise
     except Image.UnidentifiedImageError:
-        raise InputError(f"{path}: is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+        raise InputError(f"{path}: is no {', '.join(FORMATS)} or HEIF") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = Image.MAX_IMAGE_PIXELS
-        raise InputError(f"{path}: has more than {limit:,} pixels") from None
+        raise _too_large(path) from None
     except DAMAGED as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or str(error).strip()
         raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(
+        f"{path}: has more than {MOST_PIXELS:,} pixels; save it smaller, or as JPEG of up to "
+        f"{MOST_JPEG_PIXELS:,} pixels"
+    )
 
 
 def _check_file(path: Path) -> None:
     """Before it is opened: a pipe would be waited for, a huge file be read into memory."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path}: is no regular file")
-    if status.st_size > MOST_BYTES:
-        raise InputError(f"{path}: has {status.st_size:,} bytes, expected at most {MOST_BYTES:,}")
+    _check_bytes(path, MOST_BYTES)
+
+
+def _check_bytes(path: Path, most: int) -> None:
+    size = path.stat().st_size
+    if size > most:
+        raise InputError(f"{path}: has {size:,} bytes, expected at most {most:,}")
 
 
 def _upright(path: Path) -> Image.Image:
+    with path.open("rb") as file:
+        head = file.read(256)
+    brands = head[8 : int.from_bytes(head[:4])] if head[4:8] == b"ftyp" else b""
+    if brands and b"avif" not in brands and b"avis" not in brands:
+        return _heif(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as image:
-            # JPEGs of phones may hold a depth map behind the photo: those open as MPO.
+        with _opened(path, head) as image:
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
+            if frames > 1:
                 raise InputError(f"{path}: holds {frames} pictures, expected one")
+            if isinstance(image, JpegImagePlugin.JpegImageFile):
+                _halve_a_large(path, image)
             image.load()
             return ImageOps.exif_transpose(image)
+
+
+def _opened(path: Path, head: bytes) -> Image.Image:
+    if not head.startswith(b"\xff\xd8\xff"):
+        return Image.open(path, formats=FORMATS)
+    # Image.open refuses a large JPEG before it can be told to decode it smaller. Of the pictures
+    # that a phone stores in one JPEG (MPO: behind the photo a depth map) this one is the first.
+    try:
+        return JpegImagePlugin.JpegImageFile(path)
+    except SyntaxError:
+        raise ValueError("its beginning is damaged") from None  # Pillow's word: "not identified"
+
+
+def _heif(path: Path) -> Image.Image:
+    """The one picture of a HEIF, turned as it says itself: what its EXIF says only repeats that.
+
+    Not by the package's plugin for Pillow: that reads metadata too, where damage can crash it.
+    """
+    _check_bytes(path, MOST_HEIF_BYTES)
+    # With 1 thread, to 8 bits but for grey, in RGB, rows as they are stored, grey to 16 bits.
+    found = _pi_heif.load_file(path.read_bytes(), 1, True, False, False, True, "", False)
+    if len(found) != 1:
+        raise InputError(f"{path}: holds {len(found)} pictures, expected one")
+    if found[0] is None:
+        raise ValueError("its picture is damaged")
+    (width, height), _ = found[0].size_mode
+    if width * height > MOST_PIXELS:
+        raise _too_large(path)
+    profile = found[0].color_profile
+    if profile.get("type") == "nclx" and profile["data"]["transfer_characteristics"] in HDR:
+        raise InputError(f"{path}: holds the light of HDR (PQ or HLG); export it as JPEG")
+    pixels = found[0].data
+    size, mode = found[0].size_mode
+    image = Image.frombytes(mode, size, pixels, "raw", mode, found[0].stride)
+    if profile.get("type") in ("prof", "rICC"):
+        image.info["icc_profile"] = profile["data"]
+    return image
+
+
+def _halve_a_large(path: Path, image: JpegImagePlugin.JpegImageFile) -> None:
+    """Have a JPEG of more than MOST_PIXELS decoded at half its width and height."""
+    width, height = image.size
+    most = 3 * MOST_JPEG_PIXELS // max(3, image.layers)
+    if width * height > most:
+        raise InputError(
+            f"{path}: has {width * height:,} pixels, expected at most {most:,}; save it smaller"
+        )
+    if width * height > MOST_PIXELS:
+        image.draft(None, (width // 2, height // 2))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -127,6 +294,12 @@ def square(picture: np.ndarray, size: int) -> np.ndarray:
     top, left = (height - side) // 2, (width - side) // 2
     cropped = Image.fromarray(picture[top : top + side, left : left + side])
     return np.asarray(cropped.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def ways(picture: np.ndarray) -> list[np.ndarray]:
+    """A square picture in all WAYS: as it is, turned by 90°, 180°, 270°, and those mirrored."""
+    turned = [np.rot90(picture, quarter) for quarter in range(4)]
+    return [np.ascontiguousarray(each) for each in [*turned, *(each[:, ::-1] for each in turned)]]
 
 
 def recode(picture: np.ndarray) -> np.ndarray:
