@@ -1,12 +1,12 @@
 """Synthetic against real pictures.
 
-python -m stages.evaluate REAL SYNTHETIC METRICS PICTURES [TRAINING [MANIFEST]]
+python -m stages.evaluate REAL SYNTHETIC METRICS PICTURES [TRAINING]
 
 REAL, SYNTHETIC and TRAINING are any folders of pictures, METRICS the JSON file to write, PICTURES
 the folder for the sheets to look at. TRAINING is what the model was trained on: without it nothing
-is said of copies. MANIFEST is the table `prepare` writes: without it each picture counts as a
-patient of its own. params.yaml's `evaluate` says on which features, and how many pictures of each
-folder at most.
+is said of copies. Patients are those of a folder's metadata.csv, as `prepare` writes it: without
+one each picture counts as a patient of its own. params.yaml's `evaluate` says on which features,
+and how many pictures of each folder at most.
 """
 
 import json
@@ -23,12 +23,11 @@ def main(
     metrics: Path,
     pictures: Path,
     training: Path | None = None,
-    manifest: Path | None = None,
 ) -> None:
     from mpox import checkpoints, evaluation, images
 
     numbers, sheets = evaluation.evaluate(
-        real, synthetic, params.evaluate, params.resolution, params.seed, training, manifest
+        real, synthetic, params.evaluate, params.resolution, params.seed, training
     )
     pictures.mkdir(parents=True, exist_ok=True)
     for name, sheet in sheets.items():

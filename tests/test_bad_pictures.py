@@ -3,6 +3,7 @@
 The table in docs/bad_pictures.md is what these tests found; `make bad-input` writes it anew.
 """
 
+import base64
 import csv
 import io
 import json
@@ -22,13 +23,27 @@ import test_preparation
 from conftest import ROOT, same_table
 from PIL import Image, ImageCms
 
-from mpox import images, preparation
+from mpox import images, phantom, preparation
 from mpox.errors import InputError
 from mpox.params import Data
 
 GIGABYTES = 2  # a process may take at most
 MANY = 20_000  # pictures
 SIDE = 9459  # pixels: its square is the largest that Pillow takes
+HEIC = (ROOT / "tests" / "phantom.heic").read_bytes()  # made as tests/test_images.py says
+HIF = base64.b64decode("""
+AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAVJtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA
+AAAAACJpbG9jAAAAAERAAAEAAQAAAAABdgABAAAAAAAAARYAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAA
+AA5waXRtAAAAAAABAAAA0mlwcnAAAACzaXBjbwAAAHZodmNDAQQIAAAAAAAAAAAAHvAA/P76+gAADwNgAAEAF0ABDAH//wQI
+AAADAJ04AAADAAAeugJAYQABACpCAQEECAAAAwCdOAAAAwAAHrAogSTZbqSRprm4CGgwIAAAAwMgAAADACFiAAEAB0QBwXKw
+IkAAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAUAAAAEgAAAAOcGl4aQAAAAABCgAAABdpcG1hAAAAAAAAAAEA
+AQSBAgMEAAABHm1kYXQAAAESKAGvGYD3jEI/SggZngA/WZf36GIxhSZUPaI/IcxcKi93DiZwceGNx/JLQVeM8+rVCXFdHfhI
+SrddBOorAqiMPkvkWiCVLiEot+XrYqkhuZKgCWqJevE8d5i77oDq+qXOqDklq7P1k53hXGgH6dIkOF+P51ICsqQpmDP6psDf
+2s1HlM8GUEbp+NgRW35JpZly7JF+UiqdH/kRDcxxDnoi02TJKxbG0pxSUm90HVBoBEQwLUt1wsaynXCwDQNE8MF/vT93P6D9
+nCxBoD6QLD5R0Tbhyv8zkzEFoXnZQuSjEqD+RjeRY4DY3o1lcPfLFiz14K/6VYWsZ5i9nBSqq3+rBRF/7duV5azJHi2dlTqK
+ISs/UA==
+""")  # skin(231) at 10 bits and 4:2:2, by pillow-heif too
+PHANTOM = Image.fromarray(phantom.draw("mpox", 0, 0, seed=2022, size=128).picture)
 Write = Callable[[Path], object]
 
 
@@ -108,8 +123,25 @@ REFUSED: dict[str, tuple[str, Write, str]] = {
     "a web page": (
         "page.jpg", lambda p: p.write_text("<!doctype html><title>404</title>"), "is no JPEG"),
     "a PDF": ("scan.png", lambda p: p.write_bytes(encoded("PDF")), "is no JPEG"),
-    "HEIC, as phones save it": (
-        "phone.HEIC", lambda p: p.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), "is no JPEG"),
+    "a HEIC's first bytes and zeros": (
+        "fake.HEIC", lambda p: p.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), "cannot be read"),
+    "a HEIC cut in half": (
+        "half.heic", lambda p: p.write_bytes(HEIC[: len(HEIC) // 2]), "cannot be read"),
+    "a HEIC of two pictures": (
+        "two.heic", lambda p: p.write_bytes(HEIC.replace(b"thmb", b"none")), "holds 2 pictures"),
+    "a HEIC that declares 60,000 × 60,000 pixels": (
+        "bomb.heic", lambda p: p.write_bytes(HEIC.replace(
+            struct.pack(">II", 128, 128), struct.pack(">II", 60_000, 60_000))),
+        "more than 89,478,485"),
+    "a HEIC and 100 MB of zeros": (
+        "padded.heic", lambda p: (p.write_bytes(HEIC), os.truncate(p, 10**8)),
+        "bytes, expected at most"),
+    "a video": (
+        "video.heic", lambda p: p.write_bytes(b"\0\0\0\x18ftypisom" + bytes(99)),
+        "cannot be read"),
+    "a JPEG of more than 2²⁸ pixels": (
+        "giant.jpg", lambda p: p.write_bytes(encoded("JPEG", Image.new("L", (8, 8))).replace(
+            b"\0\x08\0\x08\x01", b"\xff\xff\x20\0\x01")), "expected at most 268,435,456"),
     "an animated GIF": ("animated.gif", animated, "holds 2 pictures"),
     "an animated PNG": ("animated.png", animated, "holds 2 pictures"),
     "an animated WebP": ("animated.webp", animated, "holds 2 pictures"),
@@ -147,6 +179,9 @@ READ: dict[str, tuple[str, Write, Image.Image]] = {
     "a PNG of 1 bit": (
         "bit.png", lambda p: skin(215).convert("1").save(p), skin(215).convert("1")),
     "a WebP": ("a.webp", lambda p: skin(216).save(p, quality=95), skin(216)),
+    "a HEIC, as phones save it": ("phone.HEIC", lambda p: p.write_bytes(HEIC), PHANTOM),
+    "a HEIF of 10 bits, as cameras save it": (
+        "camera.HIF", lambda p: p.write_bytes(HIF), skin(231)),
     "an AVIF": ("a.avif", lambda p: skin(217).save(p, quality=95), skin(217)),
     "a GIF": ("a.gif", lambda p: skin(218).quantize(256).save(p), skin(218)),
     "a BMP": ("a.bmp", lambda p: skin(219).save(p), skin(219)),
@@ -188,7 +223,7 @@ def stage(source: Path, out: Path, *changes: str) -> subprocess.CompletedProcess
             sys.executable,
             "-m",
             *command,
-            "data.group_pattern=null",
+            "data.patients=unknown",
             *changes,
         ],
         cwd=ROOT,
@@ -213,6 +248,8 @@ def skipped(source, tmp_path_factory) -> tuple[dict[str, dict[str, str]], dict[s
 def test_skip_refuses_the_bad_for_their_reason_and_nothing_else(skipped):
     rows, counts, _ = skipped
     reasons = {name: row["reason"] for name, row in rows.items() if not row["file"]}
+    assert reasons.pop("notes.txt") == "no picture"
+    assert reasons.pop("._plain.jpg") == "a hidden file"
     assert reasons.keys() == {name for name, *_ in REFUSED.values()}
     for name, _, reason in REFUSED.values():
         assert reason in reasons[name]
@@ -229,8 +266,10 @@ def test_what_is_read_is_what_it_shows(skipped):
 
 def test_every_file_is_counted_once(source, skipped):
     rows, counts, out = skipped
-    assert len(list(source.rglob("*"))) == len(rows) + counts["other_files"]
-    assert len(rows) == counts["pictures"] + counts["exact_duplicates"] + counts["invalid"]
+    assert len(list(source.rglob("*"))) == len(rows)
+    assert len(rows) == sum(
+        counts[kind] for kind in ("pictures", "exact_duplicates", "invalid", "other_files")
+    )
     assert counts["other_files"] == 2
     assert counts["pictures"] == len(images.find(out)[0]) == 12 + len(READ)
 
@@ -245,7 +284,7 @@ def test_stop_names_each_bad_file_and_its_reason(source, skipped, tmp_path):
     wanted = [
         f"{source / name}: {row['reason']}".replace("\n", "\\n")
         for name, row in rows.items()
-        if not row["file"]
+        if not row["file"] and name not in ("notes.txt", "._plain.jpg")
     ]
     assert said == wanted
     assert list(tmp_path.iterdir()) == []
@@ -310,7 +349,7 @@ def pictures_and_a_stranger(folder: Path) -> None:
 
 # Folders as a whole that cannot be prepared, while single bad files are skipped, and what is said.
 FOLDERS: dict[str, tuple[Write, str]] = {
-    "an empty folder": (lambda folder: None, "{source}: holds no picture (0 other files)"),
+    "an empty folder": (lambda folder: None, "{source}: holds no picture"),
     "one picture": (
         few(1), "no pictures left for test, val: 1 pictures of 1 patients (or groups of duplicates)"
         " cannot be split as data.split says"),
@@ -329,7 +368,7 @@ FOLDERS: dict[str, tuple[Write, str]] = {
         " duplicates) cannot be split as data.split says"),
     "a name without a patient": (
         pictures_and_a_stranger,
-        r"data.group_pattern: '^(p\d+)_' finds no patient in these names:" "\nIMG_1.png"),
+        r"data.patients: '(?:^|/)(p\d+)_' finds no patient in these names:" "\nIMG_1.png"),
     "a link to a folder": (
         linked_folder, "{source}/2023: is a link to a folder, and DVC does not look behind it; copy"
         " or link the files instead, or name that folder itself as data.source"),
@@ -420,25 +459,28 @@ def inspected(files: list[Path], square: Path) -> dict[str, tuple[str, float]]:
     return {Path(line[0]).name: (line[1], line[2]) for line in lines if len(line) == 3}
 
 
-def large(path: Path, mode: str, **options) -> Path:
-    """As many pixels as Pillow takes, turned and with a profile, so that both cost memory too."""
+def large(path: Path, image: Image.Image, **options) -> Path:
+    """Turned and with a profile, so that both cost memory too."""
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image = Image.new(mode, (SIDE, SIDE), 1)
-    image.save(path, exif=exif, **options | ({"icc_profile": profile} if "RGB" in mode else {}))
+    colour = {"icc_profile": profile} if "RGB" in image.mode else {}
+    image.save(path, exif=exif, **options | colour)
     return path
 
 
+# As many pixels as are taken of each format: the side of a square, and how it is stored.
 LARGEST = {
-    "palette.png": ("P", {}),
-    "alpha.png": ("RGBA", {}),
-    "16_bits.png": ("I;16", {}),
-    "progressive.jpg": ("RGB", {"progressive": True, "subsampling": 0}),
-    "cmyk.jpg": ("CMYK", {}),
-    "a.webp": ("RGB", {"method": 0}),
-    "a.tif": ("RGBA", {"compression": "tiff_lzw"}),
-    "a.avif": ("RGB", {"speed": 10}),
+    "palette.png": ("P", SIDE, {}),
+    "alpha.png": ("RGBA", SIDE, {}),
+    "16_bits.png": ("I;16", SIDE, {}),
+    "progressive.jpg": ("RGB", 2**14, {"progressive": True, "subsampling": 0}),
+    "cmyk.jpg": ("CMYK", 14188, {"progressive": True}),
+    "whole.jpg": ("RGB", SIDE, {"progressive": True, "subsampling": 0}),
+    "whole_cmyk.jpg": ("CMYK", SIDE, {}),
+    "a.webp": ("RGB", SIDE, {"method": 0}),
+    "a.tif": ("RGBA", SIDE, {"compression": "tiff_lzw"}),
+    "a.avif": ("RGB", SIDE, {"speed": 10}),
 }
 
 
@@ -450,12 +492,25 @@ LARGEST = {
     ],
 )
 def test_the_largest_pictures_fit_into_memory(name, tmp_path):
-    mode, options = LARGEST[name]
-    file = large(tmp_path / name, mode, **options)
+    mode, side, options = LARGEST[name]
+    file = large(tmp_path / name, Image.new(mode, (side, side), 1), **options)
     assert SIDE**2 <= Image.MAX_IMAGE_PIXELS < (SIDE + 1) ** 2
     reason, memory = inspected([file], tmp_path / "square.png")[name]
     assert reason == ""
     assert 0.2 < memory < GIGABYTES
+
+
+@pytest.mark.slow
+def test_a_phones_108_megapixels(tmp_path):
+    image = skin(230, (120, 90))
+    file = tmp_path / "IMG_108.jpg"
+    large(file, image.resize((12_000, 9000), Image.Resampling.BICUBIC), quality=90)
+    found = inspected([file], tmp_path / "square.png")
+    assert found[file.name][0] == ""
+    assert found[file.name][1] < 0.6  # GiB; decoded in full it alone would take 0.4
+    square = images.read(tmp_path / "square.png").astype(int)
+    upright = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    assert np.abs(square - images.square(upright, 128)).mean() < 2
 
 
 def test_bombs_take_no_memory(tmp_path):
@@ -475,6 +530,8 @@ def originals() -> dict[str, bytes]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     both = {"exif": exif, "icc_profile": profile}
     return {
+        "heic": HEIC,
+        "hif": HIF,
         "jpg": encoded("JPEG", **both),
         "progressive.jpg": encoded("JPEG", progressive=True),
         "cmyk.jpg": encoded("JPEG", skin(0).convert("CMYK")),
@@ -605,7 +662,7 @@ def test_thousands_of_pictures(tmp_path):
         skin(seed, (32, 32)).save(source / f"{seed:05d}.jpg")
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peaks of other tests
     before = peak()
-    counts = preparation.prepare(source, tmp_path / "out", settings(group_pattern=None), 64, seed=0)
+    counts = preparation.prepare(source, tmp_path / "out", settings(patients="unknown"), 64, seed=0)
     assert counts["pictures"] + counts["exact_duplicates"] == 2000
     assert peak() - before < GIGABYTES
 

@@ -21,7 +21,7 @@ def settings(small):
 
 @pytest.fixture
 def written(settings, tmp_path) -> str:
-    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, COUNTS, 64, 1234)
+    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, COUNTS, True, 64, 1234)
     return (tmp_path / "README.md").read_text()
 
 
@@ -78,5 +78,5 @@ def test_a_base_whose_card_cannot_be_read_has_another_licence(content, settings,
     """After hours of training nothing hangs on it."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "README.md").write_bytes(content)
-    card.write(tmp_path, tmp_path / "base", settings, 350, COUNTS, 64, 1234)
+    card.write(tmp_path, tmp_path / "base", settings, 350, COUNTS, True, 64, 1234)
     assert ModelCard.load(tmp_path / "README.md").data.license == "other"

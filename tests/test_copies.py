@@ -24,13 +24,13 @@ def features(shown) -> np.ndarray:
 
 
 def lying(shown) -> np.ndarray:
-    return np.stack([features(copies.ways(each)) for each in shown])
+    return np.stack([features(images.ways(each)) for each in shown])
 
 
 def test_a_square_lies_in_eight_ways():
     picture = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    found = copies.ways(picture)
-    assert len({each.tobytes() for each in found}) == copies.WAYS == len(found)
+    found = images.ways(picture)
+    assert len({each.tobytes() for each in found}) == images.WAYS == len(found)
     assert np.array_equal(found[0], picture)
     for each in found:  # none is left out: turning or mirroring any gives another of them
         for again in (np.rot90(each), each[::-1], each.transpose(1, 0, 2)):
@@ -41,8 +41,8 @@ def test_a_square_lies_in_eight_ways():
 def test_nearest_is_the_largest_of_all_cosines(monkeypatch, block):
     monkeypatch.setattr(copies, "BLOCK", block)
     rng = np.random.default_rng(0)
-    rows, training = rng.normal(size=(12, 30)), rng.normal(size=(9, copies.WAYS, 30))
-    all_cosines = cosine_similarity(rows, training.reshape(-1, 30)).reshape(12, 9, copies.WAYS)
+    rows, training = rng.normal(size=(12, 30)), rng.normal(size=(9, images.WAYS, 30))
+    all_cosines = cosine_similarity(rows, training.reshape(-1, 30)).reshape(12, 9, images.WAYS)
     found = copies.nearest(rows, training)
     assert found.cosine == pytest.approx(all_cosines.max(axis=(1, 2)), rel=1e-12)
     assert [
@@ -54,8 +54,8 @@ def test_a_copy_is_found_however_it_lies_and_a_new_picture_is_not(pictures):
     training, fresh = pictures
     known = lying(training)
     limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
-    for way in range(copies.WAYS):
-        copied = [images.recode(copies.ways(each)[way]) for each in training]
+    for way in range(images.WAYS):
+        copied = [images.recode(images.ways(each)[way]) for each in training]
         found = copies.nearest(features(copied), known)
         assert found.picture.tolist() == list(range(len(training)))
         assert set(found.way.tolist()) == {way}
@@ -66,7 +66,7 @@ def test_a_copy_is_found_however_it_lies_and_a_new_picture_is_not(pictures):
 def test_threshold_is_the_percentile_of_the_others_nearest(pictures):
     known = lying(pictures[0])
     flat = cosine_similarity(known[:, 0], known.reshape(-1, known.shape[-1]))
-    apart = flat.reshape(len(known), len(known), copies.WAYS)
+    apart = flat.reshape(len(known), len(known), images.WAYS)
     groups = [f"p{i // 2}" for i in range(len(known))]
     nearest = [
         max(apart[i, j].max() for j in range(len(known)) if groups[i] != groups[j])
@@ -109,7 +109,7 @@ def test_nearest_hashes_are_imagehashs(pictures):
 def test_hashes_find_what_compression_left(pictures):
     """Blocks and lost colour, which a network's features take for something else."""
     training, fresh = pictures
-    known = np.stack([copies.hashes(copies.ways(each)) for each in training])
+    known = np.stack([copies.hashes(images.ways(each)) for each in training])
     limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
     quality = [cv2.IMWRITE_JPEG_QUALITY, 50]
     codes = [cv2.imencode(".jpg", np.rot90(each), quality)[1] for each in training]

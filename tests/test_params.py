@@ -63,8 +63,8 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         {"augment.gaussian_noise": {"p": 0.1, "sigma_min": 9.5, "sigma_max": 4.5}},
         ["augment.gaussian_noise", "sigma_min", "9.5", "4.5"],
     ),
-    ({"data.group_pattern": r"^mpox_p\d+"}, ["data.group_pattern", r"^mpox_p\\d+", "found 0"]),
-    ({"data.group_pattern": "(a)(b)"}, ["data.group_pattern", "(a)(b)", "found 2"]),
+    ({"data.patients": r"^mpox_p\d+"}, ["data.patients", r"^mpox_p\\d+", "found 0"]),
+    ({"data.patients": "(a)(b)"}, ["data.patients", "(a)(b)", "found 2"]),
     (
         {"train.lr_scheduler": "constant", "train.warmup_steps": 5},
         ["train", "warmup_steps", "5", "constant_with_warmup"],
@@ -85,7 +85,7 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         {"train.warmup_steps": 7, "train.max_steps": 7},
         ["train", "warmup_steps (7)", "max_steps (7)"],
     ),
-    ({"data.group_pattern": "(a"}, ["data.group_pattern", "(a", "regular expression"]),
+    ({"data.patients": "(a"}, ["data.patients", "(a", "regular expression"]),
     (
         {"generate.scheduler": "pndm", "generate.steps": 1000},
         ["generate", "steps (1000)", "999", "pndm"],

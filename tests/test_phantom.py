@@ -303,7 +303,7 @@ PHOTOS = ROOT / "data/phantom/photos"
 def test_the_committed_photos_are_many_small_and_named_by_patient():
     files = sorted(PHOTOS.glob("*"))
     default = params.read(ROOT / "params.yaml", params.Params)
-    pattern = default.data.group_pattern
+    pattern = default.data.patients
     assert pattern
     patients = {re.search(pattern, file.name).group(1) for file in files}  # type: ignore[union-attr]
     assert len(files) == COMMITTED.patients * COMMITTED.pictures >= 240

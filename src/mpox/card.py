@@ -13,7 +13,7 @@ TEXT = """\
 A LoRA (rank {rank}, α {alpha:g}, {targets}) for the UNet of `{base}`, trained with DreamBooth at
 {resolution} px on {originals} photos ({pictures} with their augmented variants), seed {seed}. The
 weights are those after step {step} of {steps} (`train.select: {select}`), judged by the loss on
-{held_out} photos of other patients.
+{held_out} {others}.
 
 ```python
 pipe = StableDiffusionPipeline.from_pretrained(
@@ -31,7 +31,7 @@ metadata that it was made by a trained algorithm.
 **A LoRA can leak its training photos.** A diffusion model can reproduce what it was trained on,
 and whoever has these weights can try. Treat them as the photos themselves: share them only as far
 as the patients' consent reaches. How many of the synthetic pictures are as like a training photo as
-no two patients are is `copy_rate` in `metrics/evaluation.json`, beside `copy_rate_null`, what
+no two {kinds} are is `copy_rate` in `metrics/evaluation.json`, beside `copy_rate_null`, what
 chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures is no proof that others
 do not leak: `copy_rate_hi` is what n pictures leave possible.
 
@@ -51,12 +51,14 @@ def write(
     settings: Train,
     step: int,
     counts: dict[str, int],
+    patients_known: bool,
     resolution: int,
     seed: int,
 ) -> None:
     """`folder/README.md`, with the metadata the Hugging Face Hub reads.
 
-    `counts`: originals, pictures (with their variants), held_out.
+    `counts`: originals, pictures (with their variants), held_out. Where patients are not known the
+    card claims nothing of other patients.
     """
     data = ModelCardData(
         base_model=str(model),
@@ -83,6 +85,10 @@ def write(
         resolution=resolution,
         seed=seed,
         **counts,
+        others="photos of other patients"
+        if patients_known
+        else "other photos, perhaps of the same patients: who they are is not known",
+        kinds="patients" if patients_known else "photos",
         step=step,
         steps=settings.max_steps,
         select=settings.select,

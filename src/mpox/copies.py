@@ -12,7 +12,6 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-WAYS = 8  # a square can lie: four turns, and those of its mirror image
 PERCENTILE = 99.0  # of real pictures count as unlike those of all other patients
 BLOCK = 512  # rows of cosines in memory at once
 
@@ -22,13 +21,7 @@ class Nearest(NamedTuple):
 
     cosine: np.ndarray  # n
     picture: np.ndarray  # n, index of the training picture
-    way: np.ndarray  # n, how it lies: index into `ways`
-
-
-def ways(picture: np.ndarray) -> list[np.ndarray]:
-    """A square picture in all WAYS: as it is, turned by 90°, 180°, 270°, and those mirrored."""
-    turned = [np.rot90(picture, quarter) for quarter in range(4)]
-    return [np.ascontiguousarray(each) for each in [*turned, *(each[:, ::-1] for each in turned)]]
+    way: np.ndarray  # n, how it lies: index into `images.ways`
 
 
 def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:

@@ -17,8 +17,8 @@ import torch
 from scipy.stats import binomtest
 from tqdm import tqdm
 
-from mpox import copies, coverage, features, frechet, halves, kernel, sheets, ssim, vendi
-from mpox.collection import Pictures, choose, collect, fingerprint, patients_of, pictures
+from mpox import copies, coverage, features, frechet, halves, images, kernel, sheets, ssim, vendi
+from mpox.collection import Pictures, choose, collect, fingerprint, pictures
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from mpox.seeds import derive
@@ -39,17 +39,16 @@ def evaluate(
     resolution: int,
     seed: int,
     training: Path | None = None,
-    manifest: Path | None = None,
 ) -> tuple[Metrics, dict[str, np.ndarray]]:
     """Metrics of a folder of synthetic pictures against one of real ones, and sheets by name.
 
     `training` holds what the model was trained on: without it nothing is said of copies.
-    `manifest` is the table that `prepare` writes: without it each picture counts as a patient of
-    its own. Every picture is cropped and resized to resolution×resolution and passes through one
-    codec before anything is measured.
+    Patients are those of each folder's `metadata.csv`, as `prepare` writes it: without one each
+    picture counts as a patient of its own. Every picture is cropped and resized to
+    resolution×resolution and passes through one codec before anything is measured.
 
     Raises InputError for missing weights, a folder with fewer than four pictures, a picture that
-    cannot be read or is not in the manifest, and test pictures of too few patients.
+    cannot be read or is not in its table, and test pictures of too few patients.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     extractor = features.load(settings.features, settings.weights, device)
@@ -61,15 +60,7 @@ def evaluate(
         kind: choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
         for kind, folder in folders.items()
     }
-    patients = {kind: [str(i) for i in range(len(some))] for kind, some in paths.items()}
-    if manifest is not None:
-        patients |= {
-            kind: patients_of(paths[kind], manifest) for kind in paths.keys() - {"synthetic"}
-        }
-    sets = {
-        kind: collect(paths[kind], patients[kind], resolution, extractor, kind == "training")
-        for kind in paths
-    }
+    sets = {kind: collect(paths[kind], resolution, extractor, kind == "training") for kind in paths}
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
 
     metrics = measure(test, fake, train, extractor, resolution, seed)
@@ -102,6 +93,7 @@ def measure(
             "features_sha256": extractor.sha256[:8],
             "preprocessing": f"square {resolution}, JPEG 95, network {extractor.size}",
             "split": fingerprint([test] if train is None else [test, train]),
+            "patients": "known" if test.known and (train is None or train.known) else "unknown",
             "n_test": len(test.paths),
             "n_training": 0 if train is None else len(train.paths),
             "n_synthetic": len(fake.paths),
@@ -394,7 +386,7 @@ def _nearest_pairs(
     learnt = pictures([train.paths[i] for i in near.picture], resolution)
     own = pictures(paths, resolution)
     for picture, other, way in zip(own, learnt, near.way, strict=True):
-        yield picture, copies.ways(other)[way]
+        yield picture, images.ways(other)[way]
 
 
 def _interval(

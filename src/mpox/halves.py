@@ -25,12 +25,18 @@ def draw(
     every side is then cut to the smallest of all by leaving out random rows. h is 0 if all rows
     are one patient's.
     """
-    patients, patient = np.unique(np.asarray(groups), return_inverse=True)
-    rows = [np.flatnonzero(patient == p) for p in range(len(patients))]
+    patient = numbered(groups)
+    rows = [np.flatnonzero(patient == p) for p in range(max(patient) + 1)]
     pairs = [_deal(rows, rng) for _ in range(draws)]
     size = min(len(side) for pair in pairs for side in pair)
     one, other = ([rng.choice(pair[i], size, replace=False) for pair in pairs] for i in (0, 1))
     return list(zip(one, other, strict=True))
+
+
+def numbered(groups: Sequence[str]) -> np.ndarray:
+    """Each row's group as a number, in order of appearance: no name changes anything."""
+    _, first, found = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[found]
 
 
 def spread(values: np.ndarray) -> float:

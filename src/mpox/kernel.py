@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mpox.halves import numbered
+
 BLOCK = 512  # rows of the kernel matrix in memory at once
 TIE = 1e-12  # relative: sums that differ by rounding alone are equal
 
@@ -36,10 +38,11 @@ def p_value(
     is an increasing function of wᵀKw, so that is all a swap needs.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    patients, patient = np.unique(np.asarray(groups), return_inverse=True)
-    coins = rng.choice([-1.0, 1.0], (swaps, len(patients)))
+    patient = numbered(groups)
+    patients = max(patient) + 1
+    coins = rng.choice([-1.0, 1.0], (swaps, patients))
     # one row a swap, the first as it was found
-    signs = np.vstack([np.ones(len(patients)), coins])[:, patient]
+    signs = np.vstack([np.ones(patients), coins])[:, patient]
     apart = np.zeros(len(signs))
     for start in range(0, len(x), BLOCK):
         rows = slice(start, start + BLOCK)

@@ -80,23 +80,42 @@ class Split(Section):
 
 class Data(Section):
     source: Text
-    group_pattern: str | None  # searched in the file's name; its one group is the patient
+    patients: Text  # table | folder | unknown | none, or a regular expression with one group
+    columns: tuple[Text, ...]  # of the table beside the photos, to carry on
     on_invalid: Literal["stop", "skip"]
     duplicate_distance: Annotated[int, Field(ge=0, le=64)]  # bits of a 64-bit perceptual hash
     split: Split
 
-    @field_validator("group_pattern")
+    @field_validator("columns", mode="before")
     @classmethod
-    def has_one_group(cls, pattern: str | None) -> str | None:
-        if pattern is None:
-            return None
+    def from_list(cls, columns: object) -> object:
+        return tuple(columns) if isinstance(columns, list) else columns
+
+    @field_validator("columns")
+    @classmethod
+    def are_carried(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for name in columns:
+            if name in ("file_name", "patient", "group"):
+                raise ValueError(f"{name} has a meaning of its own and is not named here")
+            if name != name.strip().lower() or columns.count(name) > 1:
+                raise ValueError(f"expected names in lower case, each once; got {name!r}")
+        return columns
+
+    @field_validator("patients")
+    @classmethod
+    def says_who(cls, choice: str) -> str:
+        if choice in ("table", "folder", "unknown", "none"):
+            return choice
         try:
-            groups = re.compile(pattern).groups
+            groups = re.compile(choice).groups
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if groups != 1:
-            raise ValueError(f"expected exactly one group (…), found {groups}")
-        return pattern
+            raise ValueError(
+                "expected table, folder, unknown, none, or a regular expression with exactly one "
+                f"group (…), found {groups}"
+            )
+        return choice
 
 
 class Chance(Section):

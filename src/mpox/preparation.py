@@ -1,33 +1,31 @@
 """From a folder of photos to square, anonymous pictures, split by patient and evenly in skin tone.
 
-Two photos belong together when they show one patient, or have the same or nearly the same pixels
-(one photo collected twice, under two names). All that a chain of such links holds together is a
-group, and a group is never split.
+Two photos belong together when they show one patient, or one is nearly the other (one photo
+collected twice, or a flipped, turned or cut variant of it). All that a chain of such links holds
+together is a group, and a group is never split.
 """
 
 import csv
 import hashlib
+import logging
 import multiprocessing
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import imagehash
 import numpy as np
-from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from mpox import folders, halves, images, seeds
-from mpox.errors import InputError
+from mpox import duplicates, folders, halves, images, keypoints, patients, seeds, table
+from mpox.errors import InputError, line
 from mpox.params import Data
+
+logger = logging.getLogger(__name__)
 
 SHAKE = 4  # places in the order of tones by which a seed moves a group
 COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
@@ -38,7 +36,8 @@ class Photo(NamedTuple):
 
     sha256: str = ""  # of the file's bytes
     pixels: str = ""  # SHA-256 of the square's pixels
-    bits: np.ndarray = np.empty(0)  # bool, 64: the square's perceptual hash
+    hashes: np.ndarray = np.empty(0)  # uint64, WAYS: the square's perceptual hashes
+    look: keypoints.Look = keypoints.NOTHING  # what a second look for near duplicates needs
     tone: float = 0.0  # the square's individual typology angle
     reason: str = ""
 
@@ -51,21 +50,27 @@ class Photo(NamedTuple):
 def prepare(
     source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
 ) -> dict[str, float]:
-    """Write `out`/{train,val,test}/<key>.png and `out`/manifest.csv; return the counts.
+    """Write `out`/{train,val,test}/<key>.png, each with its table, and `out`/manifest.csv.
 
     A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
-    for random crops, never enlarged. `workers` (default: all cores) changes no result. Beside the
-    counts stand `tone_train` and `tone_test`, the mean `typology_angle` of their pictures.
+    for random crops, never enlarged. Beside the pictures `metadata.csv` has their `patient` (a
+    number in a seeded order, or `unknown`), `group` (what is never split) and `data.columns`.
+    The manifest says of every file below `source` what became of it; it alone has original names.
+    `workers` (default: all cores) changes no result. Returned are the counts, and `tone_train` and
+    `tone_test`, the mean `typology_angle` of their pictures.
 
-    InputError, with nothing written, on: names that do not match `data.group_pattern`; files that
+    InputError, with nothing written, on: patients or a table that do not fit the photos; files that
     cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
     the evaluation.
     """
     paths, others = images.find(source)
+    for said in images.summary(others):
+        logger.info("left out: %s", said)
     if not paths:
-        raise InputError(f"{source}: holds no picture ({others} other files)")
+        raise InputError("\n".join([f"{source}: holds no picture", *images.summary(others)]))
     names = [path.relative_to(source).as_posix() for path in paths]
-    patients = patients_of(names, data.group_pattern)
+    known = _read_table(source, names, others, data.columns)
+    patient = patients.find(source, names, data.patients, known)
 
     with folders.whole(out) as folder:
         squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
@@ -78,13 +83,9 @@ def prepare(
             raise InputError("\n".join([head, *bad]))
 
         usable = [name for name in names if name not in refused]
-        twins = exact_duplicates({name: photos[name].pixels for name in usable})
+        twins = duplicates.exact({name: photos[name].pixels for name in usable})
         kept = [name for name in usable if name not in twins]
-        near = near_duplicates({name: photos[name].bits for name in kept}, data.duplicate_distance)
-
-        links = [(patients[a], patients[b]) for a, b in [*twins.items(), *near]]
-        merged = merge({patients[name] for name in usable}, links)
-        groups = {name: merged[patients[name]] for name in usable}
+        groups, near = _group(usable, twins, patient, photos, data.duplicate_distance, workers)
         tones: dict[str, list[float]] = {}
         for name in kept:
             tones.setdefault(groups[name], []).append(photos[name].tone)
@@ -99,14 +100,38 @@ def prepare(
         for name in twins:
             squares[name].unlink()
 
+        numbers = _numbers(patient.values(), seed)
+        columns = {
+            "patient": [
+                table.UNKNOWN
+                if data.patients in ("unknown", "none")
+                else str(numbers[patient[name]])
+                for name in kept
+            ],
+            "group": [str(numbers[groups[name]]) for name in kept],
+        } | {
+            column: table.uniform(column, [known.rows[table.normal(name)][column] for name in kept])
+            for column in data.columns
+            if known
+        }
+        for part in splits.values():
+            rows = {
+                Path(files[name]).name: values
+                for name, *values in zip(kept, *columns.values(), strict=True)
+                if files[name].startswith(f"{part}/")
+            }
+            table.write(folder / part, list(columns), rows)
+
         reasons = {later: f"nearly the same as {earlier}" for later, earlier in reversed(near)}
         reasons |= {name: f"the same as {first}" for name, first in twins.items()} | refused
-        rows = []
+        manifest = []
         for name, photo in photos.items():
             file, group = files.get(name, ""), groups.get(name, "")
             reason = reasons.get(name, "")
-            rows.append([name, photo.sha256, group, file.split("/")[0], file, reason])
-        _write_table(folder / "manifest.csv", rows)
+            manifest.append([name, photo.sha256, group, file.split("/")[0], file, reason])
+        for path, reason in others.items():
+            manifest.append([path.relative_to(source).as_posix(), "", "", "", "", reason])
+        _write_manifest(folder / "manifest.csv", manifest)
 
     pictures = Counter(splits[groups[name]] for name in kept)
     members = Counter(splits.values())
@@ -124,68 +149,70 @@ def prepare(
         "exact_duplicates": len(twins),
         "near_duplicates": len({later for later, _ in near}),
         "invalid": len(refused),
-        "other_files": others,
+        "other_files": len(others),
     }
 
 
-def patients_of(names: Sequence[str], pattern: str | None) -> dict[str, str]:
-    """Name → patient: the one group of `pattern` in the file's name, or each its own."""
-    if pattern is None:
-        return {name: name for name in names}
-    matches = {name: re.search(pattern, PurePosixPath(name).name) for name in names}
-    patients = {name: match[1] for name, match in matches.items() if match and match[1]}
-    unnamed = [name for name in names if name not in patients]
-    if unnamed:
-        head = f"data.group_pattern: '{pattern}' finds no patient in these names:"
-        raise InputError("\n".join([head, *map(line, unnamed)]))
-    return patients
+def _read_table(
+    source: Path, names: Sequence[str], others: dict[Path, str], columns: Sequence[str]
+) -> table.Table | None:
+    """The table beside the photos, if it fits them; `others` learn what it is."""
+    astray = [p for p in others if p.name in table.NAMES and p.parent != source]
+    astray = [path for path in astray if others[path] == images.NO_PICTURE]
+    if astray:
+        raise InputError(
+            f"{line(astray[0])}: lies in a sub-folder and would not be read; expected one table, "
+            f"{source / table.NAME}, whose file_name is the path from there"
+        )
+    known = table.read(source)
+    missing = [column for column in columns if not known or column not in known.columns]
+    if missing:
+        where = known.file if known else f"{source}, which has no {table.NAME}"
+        raise InputError(f"data.columns: {missing[0]}: no such column in {where}")
+    if known:
+        patients.check_rows(source, names, known)
+        others[known.file] = "the table"
+        left = [column for column in known.columns if column not in (*columns, "patient")]
+        if left:
+            logger.info("%s: %d columns left out: %s", known.file, len(left), ", ".join(left))
+    return known
 
 
-def line(name: str | Path) -> str:
-    """A file's name on one line: what does not print, as a line break, as its escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
+def _group(
+    usable: Sequence[str],
+    twins: Mapping[str, str],
+    patient: Mapping[str, str],
+    photos: Mapping[str, Photo],
+    distance: int,
+    workers: int | None,
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Name → group, named after its first patient, and near duplicates as (later, earlier).
 
-
-def exact_duplicates(pixels: Mapping[str, str]) -> dict[str, str]:
-    """Name → the first name with the same pixels, for all but the first."""
-    first: dict[str, str] = {}
-    for name, digest in pixels.items():
-        first.setdefault(digest, name)
-    return {name: first[digest] for name, digest in pixels.items() if first[digest] != name}
-
-
-def near_duplicates(bits: Mapping[str, np.ndarray], distance: int) -> list[tuple[str, str]]:
-    """Pairs (later, earlier) of names whose perceptual hashes differ in at most `distance` bits.
-
-    Of a name's pairs the first is with the earliest such name, and further ones stand only where
-    they join what is not yet joined: fewer pairs than names, however many pictures are alike.
-
-    At 64 bits, copies recompressed, resized, brightened or in grey mostly differ in 0 to 4 bits,
-    photos of different skin in 12 or more. Different photos of one round lesion in the middle of
-    plain skin can come as close as copies. The hash is trusted all the same: a false alarm only
-    keeps two pictures in one split, a missed copy would let training see a test picture.
+    Links are patients, `twins`, hashes, and last keypoints, which are asked of what is yet apart.
     """
-    names = list(bits)
-    octets = np.packbits(np.array(list(bits.values()), bool).reshape(-1, 64), axis=1)
-    codes = octets.view(np.uint64)[:, 0]
-    joined = np.arange(len(names))  # the same number where a chain of pairs leads
-    pairs = []
-    for later, code in enumerate(codes):
-        near = np.flatnonzero(np.bitwise_count(codes[:later] ^ code) <= distance)
-        numbers, first = np.unique(joined[near], return_index=True)
-        pairs += [(names[later], names[near[k]]) for k in sorted(first)]
-        joined[:later][np.isin(joined[:later], numbers)] = later
-    return pairs
-
-
-def merge(patients: Iterable[str], links: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Patient → group, named after the first of all patients that a chain of `links` joins."""
-    order = {patient: k for k, patient in enumerate(sorted(patients))}
-    ends = np.array([(order[a], order[b]) for a, b in links], int).reshape(-1, 2).T
-    graph = coo_array((np.ones(ends.shape[1]), ends), shape=(len(order), len(order)))
+    kept = [name for name in usable if name not in twins]
+    of = {name: k for k, name in enumerate(sorted(set(map(patient.__getitem__, usable))))}
+    start = np.array([of[patient[name]] for name in usable], int)
+    place = {name: k for k, name in enumerate(usable)}
+    joined = duplicates.components(start, [(place[a], place[b]) for a, b in twins.items()])
+    near = duplicates.near(np.array([photos[name].hashes for name in kept], np.uint64), distance)
+    where = np.array([place[name] for name in kept], int)
+    joined = duplicates.components(joined, [(where[a], where[b]) for a, b in near])
+    looks = [photos[name].look for name in kept]
+    near += keypoints.near_duplicates(looks, joined[where], workers)
+    joined = duplicates.components(joined, [(where[a], where[b]) for a, b in near])
     first: dict[int, str] = {}
-    components = connected_components(graph, directed=False)[1]
-    return {p: first.setdefault(k, p) for p, k in zip(order, components.tolist(), strict=True)}
+    for name in sorted(usable, key=lambda name: patient[name]):
+        first.setdefault(joined[place[name]], patient[name])
+    groups = {name: first[joined[place[name]]] for name in usable}
+    return groups, [(kept[a], kept[b]) for a, b in near]
+
+
+def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
+    """Patient → number, in an order of the seed's: no id, nor anything made from one."""
+    every = sorted(set(patient))
+    order = np.random.default_rng(seeds.derive(seed, "patients")).permutation(len(every))
+    return dict(zip(every, order.tolist(), strict=True))
 
 
 def typology_angle(picture: np.ndarray) -> float:
@@ -240,15 +267,15 @@ def check_halves(part: str, groups: Sequence[str]) -> None:
         )
 
 
-def _write_table(file: Path, rows: Iterable[Sequence[str]]) -> None:
+def _write_manifest(file: Path, rows: Iterable[Sequence[str]]) -> None:
     # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        plain = csv.writer(stream, lineterminator="\n")
         # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
         quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        table.writerow(COLUMNS)
+        plain.writerow(COLUMNS)
         for row in rows:
-            (quoted if "\r" in "".join(row) else table).writerow(row)
+            (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 
 def _inspect_all(
@@ -257,7 +284,7 @@ def _inspect_all(
     # spawn, the same on every system: a forked worker inherits locks that threads may hold.
     spawn = multiprocessing.get_context("spawn")
     photos: list[Photo] = []
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
         found = pool.map(partial(_inspect, resolution), paths, squares, chunksize=4)
         try:
             photos.extend(tqdm(found, "reading photos", len(paths), unit="photo"))
@@ -277,7 +304,11 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
         return Photo(reason=str(error).removeprefix(f"{path}: "))
     shorter = min(picture.shape[:2])
     if 2 * shorter < resolution:
-        return Photo(reason=f"is {shorter} pixels across, expected half of {resolution} or more")
+        return Photo(
+            reason=f"is {shorter} pixels across, expected half of resolution ({resolution}) or "
+            f"more: lower resolution to {2 * shorter} or less, or leave such out with "
+            "data.on_invalid: skip"
+        )
     square = images.square(picture, min(shorter, 2 * resolution))
     images.write(out, square)
     with path.open("rb") as file:
@@ -285,6 +316,11 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
     return Photo(
         sha256=sha256,
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
-        bits=imagehash.phash(Image.fromarray(square)).hash.ravel(),
+        hashes=duplicates.hashes(square),
+        look=keypoints.describe(square),
         tone=typology_angle(square),
     )
+
+
+def _start() -> None:
+    cv2.setNumThreads(1)  # the processes are as many as the cores

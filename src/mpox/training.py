@@ -23,7 +23,7 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor
 from tqdm import tqdm
 
-from mpox import base, card, checkpoints, images, latents, lora, loss, sampling, seeds
+from mpox import base, card, checkpoints, images, latents, lora, loss, sampling, seeds, table
 from mpox.curves import Curves, History
 from mpox.errors import InputError
 from mpox.params import Drawing, Train
@@ -130,7 +130,10 @@ def train(
             "pictures": len(files),
             "held_out": len(held_files),
         }
-        card.write(result / "lora", model, settings, chosen.step, counts, resolution, seed)
+        patients_known = table.groups(held_out, [file.name for file in held_files])[1]
+        card.write(
+            result / "lora", model, settings, chosen.step, counts, patients_known, resolution, seed
+        )
     speed = (settings.max_steps - done) * settings.batch_size / (time.perf_counter() - started)
     logger.info("trained %d steps, %.1f samples/s", settings.max_steps - done, speed)
     accelerator.wait_for_everyone()

@@ -1,0 +1,210 @@
+"""Whose photo is it? What `data.patients` says, held against what else the photos say."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from mpox.errors import InputError, line
+from mpox.table import NAME, NOTHING, Table, normal
+
+TABLES = {".csv", ".tsv", ".xls", ".xlsx", ".ods", ".jsonl", ".parquet"}
+# A column that may say who: patient, paciente, paziente, …, or what a patient has.
+WHO = re.compile(r"pa[tcz]ient|subje[ck]t|person|participant|case|lesion|患者|病人")
+TOKENS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")  # letters, digits, what stands between them
+# When names of one form are taken to name patients: many share theirs, and few photos a patient.
+FORM, SHARED, MEAN = 0.5, 0.1, 20  # of the names; of those photos; photos a patient
+
+
+def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -> dict[str, str]:
+    """Name → patient, as `choice` (data.patients) says; names are paths from `source`.
+
+    `table`: its column `patient`; `folder`: the first folder below `source`; `unknown` and `none`:
+    each photo its own; anything else is a regular expression with one group, searched in the path.
+    Raises InputError, a line for each fault, where some photo has no patient, where the table says
+    otherwise, and for `unknown` where there is something that may say who they are.
+    """
+    if choice in ("unknown", "none"):
+        if choice == "unknown":
+            _check_unknown(source, names, table)
+        return {name: name for name in names}
+    if choice == "table":
+        return _from_table(source, names, table)
+    if choice == "folder":
+        found, where = by_folder(names), "these photos lie in no folder of a patient"
+    else:
+        found, where = by_pattern(names, choice), f"'{choice}' finds no patient in these names"
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError("\n".join([f"data.patients: {where}:", *map(line, missing)]))
+    if table and "patient" in table.columns:
+        said = _column(names, table, "patient")
+        if faults := list(_disagreements(found, said)):
+            head = f"data.patients: {choice} and the column patient of {table.file} disagree:"
+            raise InputError("\n".join([head, *faults]))
+    return found
+
+
+def by_folder(names: Sequence[str], depth: int = 1) -> dict[str, str]:
+    """Name → its folder so deep below the source, of those names that have one."""
+    parts = {name: PurePosixPath(name).parts for name in names}
+    return {name: p[depth - 1] for name, p in parts.items() if len(p) > depth}
+
+
+def by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
+    """Name → what the pattern's group finds in it, of those names where it finds something."""
+    matches = {name: re.search(pattern, name) for name in names}
+    return {name: match[1] for name, match in matches.items() if match and match[1]}
+
+
+def check_rows(source: Path, names: Sequence[str], table: Table) -> None:
+    """InputError, a line each, for photos without a row and rows without a photo."""
+    photos = {normal(name): name for name in names}
+    faults = [
+        f"{line(source / name)}: has no row in {table.file}"
+        for key, name in photos.items()
+        if key not in table.rows
+    ] + [f"{table.file}: {line(name)}: no such photo" for name in table.rows if name not in photos]
+    if len(photos) < len(names):
+        raise InputError(f"{source}: holds names that differ in spelling alone: rename one of them")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _column(names: Sequence[str], table: Table, column: str) -> dict[str, str]:
+    """Name → value, where there is one."""
+    values = {name: table.rows[normal(name)][column] for name in names}
+    return {name: value for name, value in values.items() if value.lower() not in NOTHING}
+
+
+def _from_table(source: Path, names: Sequence[str], table: Table | None) -> dict[str, str]:
+    if table is None:
+        raise InputError(
+            f"data.patients: table, and {source} holds no {NAME}; expected one with the columns "
+            "file_name and patient"
+        )
+    if "patient" not in table.columns:
+        raise InputError(
+            f"data.patients: table, and {table.file} has no column patient; it has file_name, "
+            + ", ".join(table.columns)
+        )
+    found = _column(names, table, "patient")
+    faults = [f"{table.file}: {line(name)}: no patient" for name in names if name not in found]
+    if faults:
+        raise InputError("\n".join(faults))
+    return found
+
+
+def _disagreements(found: Mapping[str, str], said: Mapping[str, str]) -> Iterator[str]:
+    """Two photos of one patient that the other way of telling them has apart."""
+    ways = (
+        (found, said, "data.patients", "the table"),
+        (said, found, "the table", "data.patients"),
+    )
+    for one, other, together, apart in ways:
+        first: dict[str, str] = {}
+        for name in one:
+            if name not in other:
+                continue
+            before = first.setdefault(one[name], name)
+            if other[before] != other[name]:
+                yield (
+                    f"{line(before)} and {line(name)}: one patient by {together} "
+                    f"({one[name]!r}), two by {apart} ({other[before]!r}, {other[name]!r})"
+                )
+
+
+def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> None:
+    """InputError where something may say who the patients are, with what each choice would give."""
+    reasons, choices = [], []
+    if table:
+        for column in table.columns:
+            if column == "patient" or WHO.search(column):
+                name = "" if column == "patient" else f", {column!r} renamed to patient"
+                reasons.append(f"{table.file} has a column {column!r}")
+                choices.append(("table", _column(names, table, column), name))
+    unread = [
+        path.name
+        for path in sorted(source.iterdir())
+        if path.suffix.lower() in TABLES and not (table and path == table.file)
+    ]
+    for name in unread:
+        reasons.append(f"{line(name)} lies beside the photos and is not read; {NAME} would be")
+    deep = max(len(PurePosixPath(name).parts) for name in names) - 1
+    depths = {depth: by_folder(names, depth) for depth in range(1, deep + 1)}
+    depths = {depth: found for depth, found in depths.items() if len(set(found.values())) > 1}
+    if depths:
+        reasons.append("photos lie in sub-folders")
+    for depth, found in depths.items():
+        choice = "folder" if depth == 1 else f"'^{'[^/]+/' * (depth - 1)}([^/]+)/'"
+        choices.append((choice, found, ""))
+    patterns = common_patterns(names)
+    if patterns:
+        reasons.append("names have a common form, and several photos share its beginning")
+    choices += [(f"'{p}'".replace("\\'", "''"), by_pattern(names, p), "") for p in patterns]
+    if not reasons:
+        return
+    lines = [_choice(names, *choice) for choice in choices]
+    width = max(map(len, (text for text, _ in lines)), default=14)
+    raise InputError(
+        "\n".join(
+            [
+                "data.patients: unknown, but something may say who the patients are:",
+                *(f"  {reason}" for reason in reasons),
+                "Photo by photo, one patient's photos could be in training and test. Write one of",
+                *(f"  {text:{width}}  # {count}" for text, count in lines),
+                f"  {'patients: none':{width}}  # {len(names)} photos: looked at, and nobody knows",
+            ]
+        )
+    )
+
+
+def _choice(
+    names: Sequence[str], choice: str, found: Mapping[str, str], note: str
+) -> tuple[str, str]:
+    sizes = Counter(found.values())
+    shown = ", ".join(line(patient)[:20] for patient in sorted(sizes)[:3])
+    count = f"{len(sizes)} patients of {len(found)} photos"
+    if sizes:
+        count += f", {min(sizes.values())} to {max(sizes.values())} each: {shown}"
+    if len(sizes) > 3:
+        count += ", …"
+    if len(found) < len(names):
+        count += f"; {len(names) - len(found)} photos would have none"
+    return f"patients: {choice}", count + note
+
+
+def common_patterns(names: Sequence[str]) -> list[str]:
+    """Regular expressions, the coarsest first, by which photos' names seem to name patients.
+
+    Half of the names or more have one form (letters, digits and marks in one order), and a part
+    that all of these begin with in this form is shared by several photos, but not by many.
+    """
+    tokens = {name: TOKENS.findall(PurePosixPath(name).stem) for name in names}
+    forms = {name: tuple(map(_sort, some)) for name, some in tokens.items()}
+    form, count = Counter(forms.values()).most_common(1)[0]
+    if count < FORM * len(names):
+        return []
+    fit = [tokens[name] for name in names if forms[name] == form]
+    patterns = []
+    for end in range(1, len(form)):
+        if form[end - 1] == "mark":
+            continue
+        sizes = Counter("".join(some[:end]) for some in fit)
+        shared = sum(size for size in sizes.values() if size > 1)
+        if len(sizes) > 1 and shared >= SHARED * count and count <= MEAN * len(sizes):
+            parts = [_pattern({some[k] for some in fit}, form[k]) for k in range(end + 1)]
+            patterns.append(rf"(?:^|/)({''.join(parts[:end])}){parts[end]}[^/]*$")
+    return patterns
+
+
+def _sort(token: str) -> str:
+    return "digits" if token[0].isdecimal() else "mark" if re.match(r"[\W_]", token) else "letters"
+
+
+def _pattern(tokens: set[str], sort: str) -> str:
+    if len(tokens) == 1:
+        return re.escape(tokens.pop())
+    if sort == "letters":
+        return "[A-Za-z]+" if all(token.isascii() for token in tokens) else r"[^\W\d_]+"
+    return r"\d+" if sort == "digits" else r"[\W_]+"
