@@ -18,7 +18,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import collection, comparison, evaluation, features, images, phantom
+from mpox import collection, comparison, evaluation, features, images, phantom, table
 from mpox.collection import Pictures
 
 SIDE = 64  # pixels
@@ -72,12 +72,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
 
         def collect(name: str, pictures: list[np.ndarray], lying: bool = False) -> Pictures:
-            paths = [Path(folder, f"{name}-{i:03d}.png") for i in range(len(pictures))]
+            paths = [Path(folder, name, f"{i:03d}.png") for i in range(len(pictures))]
+            each = EACH if name in PATIENTS else 1
+            rows = {path.name: [i // each] for i, path in enumerate(paths)}
+            table.write(Path(folder, name), ["patient"], rows)
             for path, picture in zip(paths, pictures, strict=True):
                 images.write(path, np.ascontiguousarray(picture))
-            known = name in PATIENTS
-            patients = [str(i // EACH) if known else str(i) for i in range(len(paths))]
-            return collection.collect(paths, patients, SIDE, extractor, lying)
+            return collection.collect(Path(folder, name), paths, SIDE, extractor, lying)
 
         learnt = draw(1000, PATIENTS["training"], EACH)
         train = collect("training", learnt, lying=True)

@@ -1,5 +1,4 @@
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from mpox import collection, evaluation, features, frechet, halves, images, kernel, sheets
+from mpox import collection, evaluation, features, frechet, halves, images, kernel, sheets, table
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from stages.evaluate import main
@@ -43,14 +42,12 @@ def seen(monkeypatch):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """12 test pictures of 6 patients, 14 synthetic ones, 16 training ones of 4, the manifest."""
+    """12 test pictures of 6 patients, 14 synthetic ones, 16 training ones of 4."""
     real, synthetic = fill(tmp_path / "test", 12, 0), fill(tmp_path / "synthetic", 14, 1)
-    training, manifest = fill(tmp_path / "train", 16, 2), tmp_path / "manifest.csv"
-    rows = [f"a,0,p{i // 2},test,test/{i:03d}.png," for i in range(12)]
-    rows += [f"a,0,q{i // 4},train,train/{i:03d}.png," for i in range(16)]
-    rows += ["b,0,,,,cannot be read"]
-    manifest.write_text("\n".join(["source,sha256,group,split,file,reason", *rows, ""]))
-    return real, synthetic, training, manifest
+    training = fill(tmp_path / "train", 16, 2)
+    table.write(real, ["patient"], {f"{i:03d}.png": [i // 2] for i in range(12)})
+    table.write(training, ["patient"], {f"{i:03d}.png": [90 + i // 4] for i in range(16)})
+    return real, synthetic, training
 
 
 def test_numbers_are_those_of_the_formulas(seen, tmp_path):
@@ -73,18 +70,18 @@ def test_numbers_are_those_of_the_formulas(seen, tmp_path):
 
 
 def test_identity_says_what_may_be_compared(seen, prepared):
-    real, synthetic, training, manifest = prepared
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    real, synthetic, training = prepared
+    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     identity = metrics["identity"]
     assert identity["features"] == "tiny" and identity["features_sha256"] == "01234567"
     assert {k: v for k, v in identity.items() if k.startswith("n_")} == {
         "n_test": 12, "n_training": 16, "n_synthetic": 14, "n_fid": 12, "n_half": 6,
     }  # fmt: skip
     assert (identity["neighbours"], identity["ms_ssim_scales"]) == (5, 2)
-    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert again == metrics
     (training / "000.png").write_bytes((synthetic / "000.png").read_bytes())
-    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert other["identity"].pop("split") != identity.pop("split")
     assert other["identity"] == identity
 
@@ -113,7 +110,7 @@ def test_without_training_pictures_nothing_is_said_of_copies(seen, prepared):
     assert list(sheets) == ["contact_sheet"]
 
 
-def test_halves_share_no_patient_of_the_manifest(seen, prepared, monkeypatch):
+def test_halves_share_no_patient_of_the_table(seen, prepared, monkeypatch):
     drawn = []
     draw = halves.draw
     monkeypatch.setattr(
@@ -121,18 +118,18 @@ def test_halves_share_no_patient_of_the_manifest(seen, prepared, monkeypatch):
     )
     evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
     test, synthetic, training = drawn[:3]
-    assert test == [f"p{i // 2}" for i in range(12)]
-    assert training == [f"q{i // 4}" for i in range(16)]
+    assert test == [f"{i // 2}" for i in range(12)]
+    assert training == [f"{90 + i // 4}" for i in range(16)]
     assert len(set(synthetic)) == 14
 
 
 def test_a_copy_is_counted_and_shown_first(seen, prepared):
-    real, synthetic, training, manifest = prepared
-    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    real, synthetic, training = prepared
+    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     turned = np.rot90(images.read(training / "005.png"))
     for i in (3, 4, 5, 6):
         images.write(synthetic / f"{i:03d}.png", turned)
-    metrics, pictures = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+    metrics, pictures = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert metrics["copy_rate"] > 0.28 > clean["copy_rate"]
     assert metrics["copy_rate_null"] == clean["copy_rate_null"]
     assert metrics["copy_cosine"] > 0.999 > metrics["copy_threshold"]
@@ -157,28 +154,53 @@ def test_a_collapsed_set_repeats_itself(seen, prepared):
 
 
 def test_the_gap_says_which_pictures_were_learnt(seen, prepared):
-    real, _, training, manifest = prepared
-    learnt, _ = evaluation.evaluate(real, training, SETTINGS, SIZE, 0, training, manifest)
-    held_out, _ = evaluation.evaluate(real, real, SETTINGS, SIZE, 0, training, manifest)
+    real, _, training = prepared
+    learnt, _ = evaluation.evaluate(real, training, SETTINGS, SIZE, 0, training)
+    held_out, _ = evaluation.evaluate(real, real, SETTINGS, SIZE, 0, training)
     assert learnt["fid_gap"] > 0 > held_out["fid_gap"]
 
 
-def test_a_picture_the_manifest_does_not_list_is_named(seen, prepared):
-    real, synthetic, training, manifest = prepared
+def test_a_picture_the_table_does_not_list_is_named(seen, prepared):
+    real, synthetic, training = prepared
     fill(real / "new", 1, 7)
-    with pytest.raises(InputError, match=r"manifest\.csv: does not list .*new.000\.png"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
-    with pytest.raises(InputError, match=r"nowhere\.csv: no such file"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, Path("nowhere.csv"))
+    with pytest.raises(InputError, match=r"test/metadata\.csv: has no row for new/000\.png"):
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+
+
+def test_identity_says_whether_patients_are_known(seen, prepared):
+    real, synthetic, training = prepared
+
+    def known() -> str:
+        metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+        return metrics["identity"]["patients"]
+
+    assert known() == "known"
+    rows = {f"{i:03d}.png": ["unknown", i] for i in range(16)}
+    table.write(training, ["patient", "group"], rows)
+    assert known() == "unknown"
+    (training / table.NAME).unlink()
+    assert known() == "unknown"
+
+
+def test_what_patients_are_called_changes_no_number(seen, prepared):
+    real, synthetic, training = prepared
+    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    table.write(real, ["patient"], {f"{i:03d}.png": [f"x{9 - i // 2}"] for i in range(12)})
+    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    assert again == metrics
+    table.write(real, ["patient"], {f"{i:03d}.png": [i // 3] for i in range(12)})
+    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    assert other["identity"]["split"] != metrics["identity"]["split"]
 
 
 @pytest.mark.parametrize("which", ["test", "train"])
 def test_one_patient_alone_is_refused_by_folder(seen, prepared, which):
-    real, synthetic, training, manifest = prepared
-    text = manifest.read_text()
-    manifest.write_text(re.sub(rf",[pq]\d,{which},", f",same,{which},", text))
+    real, synthetic, training = prepared
+    folder = real if which == "test" else training
+    names = [path.name for path in folder.glob("*.png")]
+    table.write(folder, ["patient"], {name: [7] for name in names})
     with pytest.raises(InputError, match=f"{which}: too few patients"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training, manifest)
+        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
 
 
 def test_ssim_pairs_by_name_and_shows_how_little_it_says(seen, tmp_path):
@@ -268,14 +290,12 @@ def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
 def test_the_stage_writes_the_same_files_each_time(tmp_path):
     """With the network itself, so that its bits are in the comparison too."""
     real, synthetic = fill(tmp_path / "real", 5, 0), fill(tmp_path / "synthetic", 6, 1)
-    manifest = tmp_path / "manifest.csv"
-    rows = [f"p{i},real/{i:03d}.png" for i in range(5)]
-    manifest.write_text("\n".join(["group,file", *rows, ""]))
+    table.write(real, ["patient"], {f"{i:03d}.png": [i] for i in range(5)})
     params = SimpleNamespace(evaluate=SETTINGS, resolution=SIZE, seed=7)
     written = []
     for run in ("one", "two"):
         metrics, pictures = tmp_path / run / "evaluation.json", tmp_path / run / "pictures"
-        main(params, real, synthetic, metrics, pictures, real, manifest)
+        main(params, real, synthetic, metrics, pictures, real)
         written.append({path.name: path.read_bytes() for path in (metrics, *pictures.iterdir())})
     assert written[0] == written[1]
     assert set(written[0]) == {"evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg"}

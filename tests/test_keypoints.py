@@ -10,7 +10,7 @@ import pytest
 import variants
 from conftest import ROOT
 
-from mpox import images, keypoints, phantom
+from mpox import duplicates, images, keypoints, phantom
 from mpox.duplicates import components
 
 
@@ -76,6 +76,50 @@ def test_a_mark_on_every_photo_makes_no_duplicates():
         cv2.putText(picture, "2022-05", (60, 124), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1)
         stamped.append(keypoints.describe(picture))
     assert keypoints.near_duplicates(stamped, np.arange(12)) == []
+
+
+@pytest.mark.parametrize("radius", [40, 50, 60])
+def test_a_dermatoscopes_ring_makes_no_duplicates(radius):
+    """As round every picture of a dermoscopic set; a turn within it is still found."""
+    across, down = np.mgrid[:128, :128] - 63.5
+    outside = np.hypot(across, down) > radius
+    rng = np.random.default_rng(0)
+    ringed = []
+    for patient in range(40):
+        for picture in (draw(patient), variants.variant("20° turn", draw(patient), rng)):
+            ringed.append(np.where(outside[..., None], 0, picture).astype(np.uint8))
+    looks = [keypoints.describe(images.recode(each)) for each in ringed]
+    found = keypoints.near_duplicates(looks, np.arange(80))
+    assert {(a // 2, b // 2) for a, b in found} <= {(k, k) for k in range(40)}
+    assert len(found) >= 36
+    codes = np.array([duplicates.hashes(images.recode(each)) for each in ringed])
+    near = duplicates.near(
+        codes, 4, lambda a, b, way: keypoints.same_place(looks[a], looks[b], way)
+    )
+    assert {(a // 2, b // 2) for a, b in near} <= {(k, k) for k in range(40)}
+
+
+def test_photos_with_one_black_border_are_not_the_same():
+    """Their hashes agree, the skin in them does not; noise and compression are let through."""
+    rng = np.random.default_rng(0)
+    shifted, same = [], []
+    for patient in range(30):
+        picture = draw(patient).copy()
+        picture[-16:] = picture[:, -16:] = 0
+        shifted.append(keypoints.describe(picture))
+        noisy = np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+        way = int(rng.integers(images.WAYS))
+        # A turn is undone by its inverse, each of the other ways by itself.
+        back = {1: 3, 3: 1}.get(way, way)
+        lying = keypoints.describe(images.recode(images.ways(noisy)[back]))
+        same.append(keypoints.same_place(lying, shifted[-1], way))
+    assert np.mean(same) > 0.9
+    assert not [
+        (a, b)
+        for a in range(30)
+        for b in range(a)
+        if keypoints.same_place(shifted[a], shifted[b], 0)
+    ]
 
 
 def test_what_is_joined_is_not_asked(looks, monkeypatch):

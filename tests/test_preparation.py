@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
+import variants
 from PIL import Image
 
-from mpox import images, preparation
+from mpox import images, phantom, preparation
 from mpox.errors import InputError
 from mpox.params import Data
 
@@ -192,9 +193,18 @@ def test_a_stopped_run_leaves_nothing_to_be_taken_for_whole(photos, tmp_path, mo
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    (tmp_path / "notes.txt").touch()
+    source = tmp_path / "photos"
+    source.mkdir()
+    (source / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds no picture\n1 .txt file: no picture$"):
-        preparation.prepare(tmp_path, tmp_path / "out", settings(), 32, seed=0)
+        preparation.prepare(source, tmp_path / "out", settings(), 32, seed=0)
+
+
+def test_a_source_that_holds_the_output_is_refused(photos, tmp_path):
+    """Else the next run would take the pictures that stages made for photos."""
+    for source in (tmp_path, tmp_path / "a/.."):
+        with pytest.raises(InputError, match=r"data\.source: .*: holds the output"):
+            preparation.prepare(source, tmp_path / "a/out", settings(), 32, seed=0)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -269,3 +279,141 @@ def test_typology_angle_against_skimage(colour):
 def test_split_refuses_to_leave_one_empty():
     with pytest.raises(InputError, match="left for test, val: 9 pictures of 1 patients"):
         preparation.split({"a": [0.0] * 9}, SHARES, 0)
+
+
+@pytest.fixture
+def hospital(tmp_path) -> Path:
+    """12 patients, two photos each, and a table as a hospital has it."""
+    source = tmp_path / "photos"
+    rows = ["File_name;Patient;Name;Born;Tone;Text"]
+    for patient in range(12):
+        for picture in range(2):
+            name = f"ward {patient % 3}/{patient}{picture}ä.png"
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(skin(2 * patient + picture)).save(source / name)
+            tone = "" if patient == 3 else patient % 6 + 1
+            rows.append(f"{name};MRN-{patient:04};Jane Doe {patient};1970-01-01;{tone};left; arm")
+    text = "\r\n".join(row.replace(";left; arm", ';"left; arm"') for row in rows)
+    (source / "metadata.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    return source
+
+
+def table_of(out: Path) -> dict[str, dict[str, str]]:
+    """Key → row, of all splits."""
+    found: dict[str, dict[str, str]] = {}
+    for part in SHARES:
+        with (out / part / "metadata.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert sorted(path.name for path in (out / part).glob("*.png")) == [
+            row["file_name"] for row in rows
+        ]
+        found |= {row["file_name"].removesuffix(".png"): row | {"split": part} for row in rows}
+    return found
+
+
+def test_a_table_is_carried_on_without_what_nobody_named(hospital, tmp_path, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    chosen = settings(patients="table", columns=("tone", "text"))
+    counts = preparation.prepare(hospital, out, chosen, 32, seed=0, workers=1)
+    assert counts["pictures"] == 24 and counts["groups"] == 12 and counts["other_files"] == 1
+    assert "metadata.csv: 2 columns left out: name, born" in caplog.text
+    rows, origin = table_of(out), manifest(out)
+    assert len(rows) == 24
+    for name, row in origin.items():
+        if name == "metadata.csv":
+            assert row["reason"] == "the table"
+            continue
+        patient = int(Path(name).name[:-6])
+        assert row["group"] == f"MRN-{patient:04}"
+        carried = rows[row["sha256"][:16]]
+        assert carried["tone"] == ("unknown" if patient == 3 else f"tone {patient % 6 + 1}")
+        assert carried["text"] == "left; arm"
+        assert carried["split"] == row["split"]
+    numbers = {rows[row["sha256"][:16]]["patient"] for row in origin.values() if row["file"]}
+    assert numbers == {str(k) for k in range(12)}
+    for name, content in contents(out).items():
+        if name != "manifest.csv":
+            assert not any(word in content for word in (b"Jane", b"MRN", b"1970", b"ward"))
+
+
+def test_patients_numbers_are_in_an_order_of_the_seeds(hospital, tmp_path):
+    found = []
+    for seed in range(2):
+        out = tmp_path / f"out {seed}"
+        preparation.prepare(hospital, out, settings(patients="table"), 32, seed, workers=1)
+        rows, origin = table_of(out), manifest(out)
+        keys = [row["sha256"][:16] for row in origin.values() if row["file"]]
+        found.append([int(rows[key]["patient"]) for key in keys])
+    assert found[0] != found[1] and found[0] != sorted(found[0])
+
+
+def test_where_patients_are_unknown_groups_still_hold_duplicates(hospital, tmp_path):
+    shutil.copy(hospital / "ward 0/00ä.png", hospital / "ward 1/again.png")
+    picture = Image.fromarray(skin(0)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture.save(hospital / "ward 2/flipped.jpg", quality=90)
+    (hospital / "metadata.csv").unlink()
+    out = tmp_path / "out"
+    counts = preparation.prepare(hospital, out, settings(patients="none"), 32, seed=0, workers=1)
+    assert counts["groups"] == 24 and counts["exact_duplicates"] == counts["near_duplicates"] == 1
+    rows = table_of(out)
+    assert {row["patient"] for row in rows.values()} == {"unknown"}
+    assert len({row["group"] for row in rows.values()}) == 24
+    origin = manifest(out)
+    assert origin["ward 2/flipped.jpg"]["group"] == origin["ward 0/00ä.png"]["group"]
+    assert origin["ward 2/flipped.jpg"]["reason"] == "nearly the same as ward 0/00ä.png"
+    with pytest.raises(InputError, match=r"data\.patients: unknown, but"):
+        preparation.prepare(hospital, tmp_path / "x", settings(patients="unknown"), 32, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"columns": ("site",)}, r"data\.columns: site: no such column in .*metadata\.csv$"),
+        ({"patients": r"/(\d\d)\d*ä"}, "and the column patient of .* disagree:\n"),
+        ({"patients": "unknown"}, "unknown, but something may say who"),
+    ],
+)
+def test_what_does_not_fit_the_table_stops_before_work(changes, reason, hospital, tmp_path):
+    with pytest.raises(InputError, match=reason):
+        chosen = settings(**{"patients": "table"} | changes)
+        preparation.prepare(hospital, tmp_path / "out", chosen, 32, seed=0, workers=1)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_table_in_a_sub_folder_is_not_passed_over(hospital, tmp_path):
+    (hospital / "metadata.csv").rename(hospital / "ward 0/metadata.csv")
+    with pytest.raises(InputError, match=r"ward 0/metadata\.csv: lies in a sub-folder and would"):
+        preparation.prepare(hospital, tmp_path / "out", settings(patients="none"), 32, seed=0)
+    (hospital / ".trash").mkdir()
+    (hospital / "ward 0/metadata.csv").rename(hospital / ".trash/metadata.csv")
+    preparation.prepare(hospital, tmp_path / "out", settings(patients="none"), 32, seed=0)
+
+
+def test_columns_without_a_table_are_refused(photos, tmp_path):
+    with pytest.raises(InputError, match=r"data\.columns: tone: .*which has no metadata\.csv"):
+        preparation.prepare(photos, tmp_path / "out", settings(columns=("tone",)), 32, seed=0)
+
+
+@pytest.mark.slow
+def test_ready_made_variants_of_a_photo_stay_in_one_set(tmp_path):
+    """64 photos of 64 patients under random names, each with eight variants or more."""
+    source = tmp_path / "photos"
+    source.mkdir()
+    rng = np.random.default_rng(0)
+    whose = {}
+    for patient in range(64):
+        picture = images.recode(phantom.draw("mpox", patient, 0, 2022, 128).picture)
+        for each in [picture, *(variants.variant(kind, picture, rng) for kind in variants.KINDS)]:
+            name = f"{rng.bytes(8).hex()}.jpg"
+            images.write(source / name, each)
+            whose[name] = patient
+    preparation.prepare(source, tmp_path / "out", settings(patients="unknown"), 64, seed=0)
+    splits: dict[int, set[str]] = {}
+    groups: dict[str, set[int]] = {}
+    for name, row in manifest(tmp_path / "out").items():
+        splits.setdefault(whose[name], set()).add(row["split"])
+        groups.setdefault(row["group"], set()).add(whose[name])
+    assert all(len(found) == 1 for found in splits.values())
+    joined = {patient for members in groups.values() if len(members) > 1 for patient in members}
+    assert len(joined) <= 0.01 * 64 and max(map(len, groups.values())) <= 3

@@ -36,12 +36,15 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
 
 
 def collect(
+    folder: Path,
     paths: list[Path],
     resolution: int,
     extractor: features.Extractor,
     lying: bool,
 ) -> Pictures:
-    """The pictures of one folder with their features; `lying`: in all `images.ways`."""
+    """Pictures of a folder, with its table's patients, and features; `lying`: in all ways."""
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    patients, known = table.groups(folder, names)
 
     def shown() -> Iterator[np.ndarray]:
         for picture in pictures(paths, resolution):
@@ -50,7 +53,6 @@ def collect(
     shape = (len(paths), images.WAYS, -1) if lying else (len(paths), -1)
     total = len(paths) * (images.WAYS if lying else 1)
     rows = features.extract(shown(), extractor, total=total)
-    patients, known = table.groups(paths[0].parent, [path.name for path in paths])
     hashes = copies.hashes(shown()).reshape(shape)
     return Pictures(paths, patients, known, rows.reshape(shape), hashes)
 

@@ -1,16 +1,17 @@
 """Photos that were collected twice: with the same pixels, or nearly, however they lie."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import imagehash
 import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from mpox.images import WAYS, ways
 
 HASH_SIDE = 32  # pixels, to which `imagehash` reduces a picture
+FAILURES = 20
 
 
 def exact(pixels: Mapping[str, str]) -> dict[str, str]:
@@ -29,24 +30,37 @@ def hashes(square: np.ndarray) -> np.ndarray:
     return np.packbits(np.array(bits), axis=1).view(np.uint64)[:, 0]
 
 
-def near(codes: np.ndarray, distance: int) -> list[tuple[int, int]]:
+def near(
+    codes: np.ndarray, distance: int, confirm: Callable[[int, int, int], bool]
+) -> list[tuple[int, int]]:
     """Pairs (later, earlier) of pictures whose `hashes` (n×WAYS) come within `distance` bits.
 
-    Of a picture's pairs the first is with the earliest such, and further ones stand only where they
-    join what is not yet joined: fewer pairs than pictures, however many are alike.
+    confirm: whether that is no accident, asked of (later, earlier, way): the later picture, lying
+    in that way, is nearly the earlier one. Of what is already joined a picture is paired with the
+    nearest alone: fewer pairs than pictures, however many are alike. Nothing more is asked of a
+    picture after FAILURES accidents.
 
     At 64 bits, copies recompressed, resized, brightened or in grey mostly differ in 0 to 4 bits,
-    photos of different skin in 10 or more. Different photos of one round lesion in the middle of
-    plain skin can come as close as copies. The hash is trusted all the same: a false alarm only
-    keeps two pictures in one split, a missed copy would let training see a test picture.
+    photos of different skin in 10 or more. But photos of one round lesion in the middle of plain
+    skin come as close as copies, and so do photos with the same black border.
     """
     joined = np.arange(len(codes))  # the same number where a chain of pairs leads
     pairs = []
-    for later, ways_of_it in enumerate(codes.reshape(-1, WAYS)):
-        apart = np.bitwise_count(codes[:later, 0] ^ ways_of_it[:, None]).min(axis=0)
+    for later, lying in enumerate(codes.reshape(-1, WAYS)):
+        bits = np.bitwise_count(codes[:later, 0] ^ lying[:, None])
+        way, apart = bits.argmin(axis=0), bits.min(axis=0)
         alike = np.flatnonzero(apart <= distance)
-        numbers, first = np.unique(joined[alike], return_index=True)
-        pairs += [(later, int(alike[k])) for k in sorted(first)]
+        alike = alike[np.argsort(apart[alike], kind="stable")]
+        numbers, failures = [], 0
+        while len(alike) and failures < FAILURES:
+            earlier = int(alike[0])
+            if confirm(later, earlier, int(way[earlier])):
+                pairs.append((later, earlier))
+                numbers.append(joined[earlier])
+                alike = alike[joined[alike] != joined[earlier]]
+            else:
+                failures += 1
+                alike = alike[1:]
         joined[:later][np.isin(joined[:later], numbers)] = later
     return pairs
 
@@ -57,3 +71,16 @@ def components(joined: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarr
     size = int(joined.max(initial=-1)) + 1
     graph = coo_array((np.ones(ends.shape[1]), ends), shape=(size, size))
     return connected_components(graph, directed=False)[1][joined]
+
+
+def towards_first(n: int, pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Of n, each that `pairs` join to another: its neighbour on the way to the first of them."""
+    ends = np.array(list(pairs), int).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), ends), shape=(n, n)).tocsr()
+    found: dict[int, int] = {}
+    for first in np.unique(ends).tolist():
+        if first not in found:
+            order, before = breadth_first_order(graph, first, directed=False)
+            found |= {k: int(before[k]) for k in order.tolist()}
+            found[first] = first
+    return {k: other for k, other in found.items() if k != other}

@@ -60,7 +60,10 @@ def evaluate(
         kind: choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
         for kind, folder in folders.items()
     }
-    sets = {kind: collect(paths[kind], resolution, extractor, kind == "training") for kind in paths}
+    sets = {
+        kind: collect(folder, paths[kind], resolution, extractor, kind == "training")
+        for kind, folder in folders.items()
+    }
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
 
     metrics = measure(test, fake, train, extractor, resolution, seed)

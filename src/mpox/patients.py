@@ -1,19 +1,26 @@
 """Whose photo is it? What `data.patients` says, held against what else the photos say."""
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mpox.errors import InputError, line
 from mpox.table import NAME, NOTHING, Table, normal
 
-TABLES = {".csv", ".tsv", ".xls", ".xlsx", ".ods", ".jsonl", ".parquet"}
+TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".ods", ".numbers"}
+TABLES |= {".jsonl", ".parquet"}
 # A column that may say who: patient, paciente, paziente, …, or what a patient has.
-WHO = re.compile(r"pa[tcz]ient|subje[ck]t|person|participant|case|lesion|患者|病人")
+WHO = re.compile(
+    r"pa[tcz]ient|subje[ck]t|person|participant|proband|case|lesion|患者|病人|姓名"
+    r"|\bpat(_|\b)|\b(mrn|nhs|pid|fall)|\b(name|vorname|nachname|surname|initials)\b"
+    r"|birth|geburt|naissance|nacimiento|nascimento|nascita"
+)
 TOKENS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")  # letters, digits, what stands between them
+FIELDS = re.compile(r"[^\W_]+|[\W_]+")  # what stands between marks: a pseudonym may be 4dff4ea3
 # When names of one form are taken to name patients: many share theirs, and few photos a patient.
-FORM, SHARED, MEAN = 0.5, 0.1, 20  # of the names; of those photos; photos a patient
+FORM, SHARED, MOST, FEWEST = 0.5, 0.1, 20, 5  # of the names; of those; photos a patient; patients
 
 
 def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -> dict[str, str]:
@@ -29,7 +36,7 @@ def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -
             _check_unknown(source, names, table)
         return {name: name for name in names}
     if choice == "table":
-        return _from_table(source, names, table)
+        return _one_spelling(_from_table(source, names, table))
     if choice == "folder":
         found, where = by_folder(names), "these photos lie in no folder of a patient"
     else:
@@ -42,31 +49,64 @@ def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -
         if faults := list(_disagreements(found, said)):
             head = f"data.patients: {choice} and the column patient of {table.file} disagree:"
             raise InputError("\n".join([head, *faults]))
+    return _one_spelling(found)
+
+
+def _one_spelling(found: dict[str, str]) -> dict[str, str]:
+    """InputError where `p1` and `P1 `, or `7` and `07`, would be two patients."""
+    first: dict[str, str] = {}
+    for who in found.values():
+        key = " ".join(unicodedata.normalize("NFKC", who).casefold().split())
+        key = "".join(c for c in key if c.isprintable())
+        number = re.fullmatch(r"0*(\d+?)(\.0*)?", key)
+        before = first.setdefault(number[1] if number else key, who)
+        if before != who:
+            raise InputError(
+                f"data.patients: {before!r} and {who!r} would be two patients; write one of them"
+            )
     return found
 
 
 def by_folder(names: Sequence[str], depth: int = 1) -> dict[str, str]:
     """Name → its folder so deep below the source, of those names that have one."""
-    parts = {name: PurePosixPath(name).parts for name in names}
+    parts = {name: PurePosixPath(_composed(name)).parts for name in names}
     return {name: p[depth - 1] for name, p in parts.items() if len(p) > depth}
 
 
 def by_pattern(names: Sequence[str], pattern: str) -> dict[str, str]:
     """Name → what the pattern's group finds in it, of those names where it finds something."""
-    matches = {name: re.search(pattern, name) for name in names}
+    matches = {name: re.search(pattern, _composed(name)) for name in names}
     return {name: match[1] for name, match in matches.items() if match and match[1]}
 
 
-def check_rows(source: Path, names: Sequence[str], table: Table) -> None:
-    """InputError, a line each, for photos without a row and rows without a photo."""
-    photos = {normal(name): name for name in names}
+def check_rows(
+    source: Path, names: Sequence[str], others: Mapping[Path, str], table: Table
+) -> None:
+    """InputError, a line each, for photos without a row and rows without a photo.
+
+    `others` are the files that are no photos, each with its reason.
+    """
+    photos: dict[str, str] = {}
+    for name in names:
+        if normal(name) in photos:
+            both = f"{line(photos[normal(name)])!r} and {line(name)!r}"
+            raise InputError(f"{source}: {both} differ in spelling alone; rename one of them")
+        photos[normal(name)] = name
+    reasons = {normal(path.relative_to(source).as_posix()): why for path, why in others.items()}
     faults = [
         f"{line(source / name)}: has no row in {table.file}"
         for key, name in photos.items()
         if key not in table.rows
-    ] + [f"{table.file}: {line(name)}: no such photo" for name in table.rows if name not in photos]
-    if len(photos) < len(names):
-        raise InputError(f"{source}: holds names that differ in spelling alone: rename one of them")
+    ] + [
+        f"{table.file}: {line(name)}: {reasons.get(name, 'no such photo')}"
+        for name in table.rows
+        if name not in photos
+    ]
+    if not photos.keys() & table.rows.keys():
+        raise InputError(
+            f"{table.file}: no row is of a photo; file_name must be the path from there with its "
+            f"suffix, as {line(names[0])}; got {line(next(iter(table.rows), 'no row'))}"
+        )
     if faults:
         raise InputError("\n".join(faults))
 
@@ -119,17 +159,23 @@ def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> N
     reasons, choices = [], []
     if table:
         for column in table.columns:
-            if column == "patient" or WHO.search(column):
+            said = _column(names, table, column)
+            if said and WHO.search(column):
                 name = "" if column == "patient" else f", {column!r} renamed to patient"
                 reasons.append(f"{table.file} has a column {column!r}")
-                choices.append(("table", _column(names, table, column), name))
+                choices.append(("table", said, name))
     unread = [
-        path.name
-        for path in sorted(source.iterdir())
-        if path.suffix.lower() in TABLES and not (table and path == table.file)
+        path.relative_to(source)
+        for folder in sorted({source, *((source / name).parent for name in names)})
+        for path in sorted(folder.glob("*"))
+        if path.suffix.lower() in TABLES
+        and not path.name.startswith((".", "~$"))  # of macOS, of an open Excel
+        and not (table and path == table.file)
     ]
-    for name in unread:
-        reasons.append(f"{line(name)} lies beside the photos and is not read; {NAME} would be")
+    for path in unread[:3]:
+        reasons.append(f"{line(path)} lies beside the photos and is not read; {NAME} would be")
+    if len(unread) > 3:
+        reasons.append(f"{len(unread) - 3} more tables lie beside them")
     deep = max(len(PurePosixPath(name).parts) for name in names) - 1
     depths = {depth: by_folder(names, depth) for depth in range(1, deep + 1)}
     depths = {depth: found for depth, found in depths.items() if len(set(found.values())) > 1}
@@ -141,7 +187,7 @@ def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> N
     patterns = common_patterns(names)
     if patterns:
         reasons.append("names have a common form, and several photos share its beginning")
-    choices += [(f"'{p}'".replace("\\'", "''"), by_pattern(names, p), "") for p in patterns]
+    choices += [("'" + p.replace("'", "''") + "'", by_pattern(names, p), "") for p in patterns]
     if not reasons:
         return
     lines = [_choice(names, *choice) for choice in choices]
@@ -170,32 +216,52 @@ def _choice(
     if len(sizes) > 3:
         count += ", …"
     if len(found) < len(names):
-        count += f"; {len(names) - len(found)} photos would have none"
+        count += f"; {len(names) - len(found)} other photos would have none"
     return f"patients: {choice}", count + note
 
 
 def common_patterns(names: Sequence[str]) -> list[str]:
     """Regular expressions, the coarsest first, by which photos' names seem to name patients.
 
-    Half of the names or more have one form (letters, digits and marks in one order), and a part
-    that all of these begin with in this form is shared by several photos, but not by many.
+    Half of the names or more have one form (letters, digits and marks in one order), or a tenth of
+    them one order of marks; and several of these, but not many, share a beginning. Then every
+    beginning is named that tells FEWEST or more apart.
     """
-    tokens = {name: TOKENS.findall(PurePosixPath(name).stem) for name in names}
-    forms = {name: tuple(map(_sort, some)) for name, some in tokens.items()}
-    form, count = Counter(forms.values()).most_common(1)[0]
-    if count < FORM * len(names):
-        return []
-    fit = [tokens[name] for name in names if forms[name] == form]
-    patterns = []
-    for end in range(1, len(form)):
-        if form[end - 1] == "mark":
+    stems = [PurePosixPath(_composed(name)).stem for name in names]
+    return _patterns(stems, TOKENS, _sort, FORM) or _patterns(stems, FIELDS, _field, SHARED)
+
+
+def _patterns(
+    stems: Sequence[str], tokens: re.Pattern[str], sort: Callable[[str], str], share: float
+) -> list[str]:
+    forms: dict[tuple[str, ...], list[list[str]]] = {}
+    for some in map(tokens.findall, stems):
+        forms.setdefault(tuple(map(sort, some)), []).append(some)
+    found = []
+    for form, fit in forms.items():
+        if len(fit) < share * len(stems):
             continue
-        sizes = Counter("".join(some[:end]) for some in fit)
-        shared = sum(size for size in sizes.values() if size > 1)
-        if len(sizes) > 1 and shared >= SHARED * count and count <= MEAN * len(sizes):
+        patterns, shared, before = [], 0, 0
+        for end in range(1, len(form)):
+            sizes = Counter("".join(some[:end]) for some in fit)
+            if form[end - 1] == "mark" or not max(before + 1, FEWEST) <= len(sizes) < len(fit):
+                continue  # too few patients, or the same as before, or one a photo
+            before = len(sizes)
+            shared = max(shared, sum(size for size in sizes.values() if 1 < size <= MOST))
             parts = [_pattern({some[k] for some in fit}, form[k]) for k in range(end + 1)]
             patterns.append(rf"(?:^|/)({''.join(parts[:end])}){parts[end]}[^/]*$")
-    return patterns
+        if shared >= SHARED * len(fit):
+            found += patterns
+    return found
+
+
+def _composed(name: str) -> str:
+    """One spelling of umlauts, as in `normal`: one folder comes from a Mac, the next does not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _field(token: str) -> str:
+    return "mark" if _sort(token) == "mark" else "field"
 
 
 def _sort(token: str) -> str:
@@ -207,4 +273,4 @@ def _pattern(tokens: set[str], sort: str) -> str:
         return re.escape(tokens.pop())
     if sort == "letters":
         return "[A-Za-z]+" if all(token.isascii() for token in tokens) else r"[^\W\d_]+"
-    return r"\d+" if sort == "digits" else r"[\W_]+"
+    return {"digits": r"\d+", "field": r"[^\W_]+", "mark": r"[\W_]+"}[sort]

@@ -63,13 +63,15 @@ def prepare(
     cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
     the evaluation.
     """
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"data.source: {source}: holds the output {out}; name the photos' folder")
     paths, others = images.find(source)
-    for said in images.summary(others):
-        logger.info("left out: %s", said)
     if not paths:
         raise InputError("\n".join([f"{source}: holds no picture", *images.summary(others)]))
     names = [path.relative_to(source).as_posix() for path in paths]
     known = _read_table(source, names, others, data.columns)
+    for said in images.summary(others):
+        logger.info("left out: %s", said)
     patient = patients.find(source, names, data.patients, known)
 
     with folders.whole(out) as folder:
@@ -82,10 +84,10 @@ def prepare(
             head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
             raise InputError("\n".join([head, *bad]))
 
-        usable = [name for name in names if name not in refused]
-        twins = duplicates.exact({name: photos[name].pixels for name in usable})
+        usable = {name: photo for name, photo in photos.items() if not photo.reason}
+        twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
+        groups, near = _group(usable, twins, patient, data.duplicate_distance, workers)
         kept = [name for name in usable if name not in twins]
-        groups, near = _group(usable, twins, patient, photos, data.duplicate_distance, workers)
         tones: dict[str, list[float]] = {}
         for name in kept:
             tones.setdefault(groups[name], []).append(photos[name].tone)
@@ -99,39 +101,21 @@ def prepare(
             squares[name].rename(folder / file)
         for name in twins:
             squares[name].unlink()
-
-        numbers = _numbers(patient.values(), seed)
-        columns = {
-            "patient": [
-                table.UNKNOWN
-                if data.patients in ("unknown", "none")
-                else str(numbers[patient[name]])
-                for name in kept
-            ],
-            "group": [str(numbers[groups[name]]) for name in kept],
-        } | {
-            column: table.uniform(column, [known.rows[table.normal(name)][column] for name in kept])
-            for column in data.columns
-            if known
-        }
-        for part in splits.values():
+        columns = _columns(kept, patient, groups, data, known, seed)
+        for part in data.split.model_dump():
             rows = {
                 Path(files[name]).name: values
                 for name, *values in zip(kept, *columns.values(), strict=True)
-                if files[name].startswith(f"{part}/")
+                if splits[groups[name]] == part
             }
             table.write(folder / part, list(columns), rows)
-
-        reasons = {later: f"nearly the same as {earlier}" for later, earlier in reversed(near)}
-        reasons |= {name: f"the same as {first}" for name, first in twins.items()} | refused
-        manifest = []
-        for name, photo in photos.items():
-            file, group = files.get(name, ""), groups.get(name, "")
-            reason = reasons.get(name, "")
-            manifest.append([name, photo.sha256, group, file.split("/")[0], file, reason])
-        for path, reason in others.items():
-            manifest.append([path.relative_to(source).as_posix(), "", "", "", "", reason])
-        _write_manifest(folder / "manifest.csv", manifest)
+        reasons = (
+            {name: f"nearly the same as {other}" for name, other in near.items()}
+            | {name: f"the same as {first}" for name, first in twins.items()}
+            | refused
+            | {path.relative_to(source).as_posix(): reason for path, reason in others.items()}
+        )
+        _write_manifest(folder / "manifest.csv", photos, groups, files, reasons)
 
     pictures = Counter(splits[groups[name]] for name in kept)
     members = Counter(splits.values())
@@ -147,7 +131,7 @@ def prepare(
         **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
         **{f"tone_{name}": round(float(tone), 1) for name, tone in spread.items()},
         "exact_duplicates": len(twins),
-        "near_duplicates": len({later for later, _ in near}),
+        "near_duplicates": len(near),
         "invalid": len(refused),
         "other_files": len(others),
     }
@@ -170,7 +154,7 @@ def _read_table(
         where = known.file if known else f"{source}, which has no {table.NAME}"
         raise InputError(f"data.columns: {missing[0]}: no such column in {where}")
     if known:
-        patients.check_rows(source, names, known)
+        patients.check_rows(source, names, others, known)
         others[known.file] = "the table"
         left = [column for column in known.columns if column not in (*columns, "patient")]
         if left:
@@ -179,33 +163,57 @@ def _read_table(
 
 
 def _group(
-    usable: Sequence[str],
+    photos: Mapping[str, Photo],
     twins: Mapping[str, str],
     patient: Mapping[str, str],
-    photos: Mapping[str, Photo],
     distance: int,
     workers: int | None,
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Name → group, named after its first patient, and near duplicates as (later, earlier).
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Name → group, named after the first of its patients; name → a photo nearly the same.
 
     Links are patients, `twins`, hashes, and last keypoints, which are asked of what is yet apart.
     """
-    kept = [name for name in usable if name not in twins]
-    of = {name: k for k, name in enumerate(sorted(set(map(patient.__getitem__, usable))))}
-    start = np.array([of[patient[name]] for name in usable], int)
-    place = {name: k for k, name in enumerate(usable)}
-    joined = duplicates.components(start, [(place[a], place[b]) for a, b in twins.items()])
-    near = duplicates.near(np.array([photos[name].hashes for name in kept], np.uint64), distance)
-    where = np.array([place[name] for name in kept], int)
-    joined = duplicates.components(joined, [(where[a], where[b]) for a, b in near])
-    looks = [photos[name].look for name in kept]
-    near += keypoints.near_duplicates(looks, joined[where], workers)
-    joined = duplicates.components(joined, [(where[a], where[b]) for a, b in near])
+    names = list(photos)
+    place = {name: k for k, name in enumerate(names)}
+    of = {who: k for k, who in enumerate(sorted({patient[name] for name in names}))}
+    joined = np.array([of[patient[name]] for name in names], int)
+    joined = duplicates.components(joined, [(place[a], place[b]) for a, b in twins.items()])
+    kept = np.array([place[name] for name in names if name not in twins], int)
+    looks = [photos[names[k]].look for k in kept]
+    near = duplicates.near(
+        np.array([photos[names[k]].hashes for k in kept], np.uint64),
+        distance,
+        lambda later, earlier, way: keypoints.same_place(looks[later], looks[earlier], way),
+    )
+    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in near])
+    near += keypoints.near_duplicates(looks, joined[kept], workers)
+    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in near])
     first: dict[int, str] = {}
-    for name in sorted(usable, key=lambda name: patient[name]):
-        first.setdefault(joined[place[name]], patient[name])
-    groups = {name: first[joined[place[name]]] for name in usable}
-    return groups, [(kept[a], kept[b]) for a, b in near]
+    for name in sorted(names, key=lambda name: patient[name]):
+        first.setdefault(int(joined[place[name]]), patient[name])
+    groups = {name: first[int(joined[place[name]])] for name in names}
+    links = duplicates.towards_first(len(kept), near)
+    return groups, {names[kept[a]]: names[kept[b]] for a, b in links.items()}
+
+
+def _columns(
+    names: Sequence[str],
+    patient: Mapping[str, str],
+    groups: Mapping[str, str],
+    data: Data,
+    known: table.Table | None,
+    seed: int,
+) -> dict[str, list[str]]:
+    """What the tables say of the pictures beside their files' names: column → values."""
+    numbers = _numbers(patient.values(), seed)
+    whose = [str(numbers[patient[name]]) for name in names]
+    if data.patients in ("unknown", "none"):
+        whose = [table.UNKNOWN] * len(names)
+    columns = {"patient": whose, "group": [str(numbers[groups[name]]) for name in names]}
+    if known:
+        rows = [known.rows[table.normal(name)] for name in names]
+        columns |= {c: table.uniform(c, [row[c] for row in rows]) for c in data.columns}
+    return columns
 
 
 def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
@@ -267,14 +275,25 @@ def check_halves(part: str, groups: Sequence[str]) -> None:
         )
 
 
-def _write_manifest(file: Path, rows: Iterable[Sequence[str]]) -> None:
+def _write_manifest(
+    file: Path,
+    photos: Mapping[str, Photo],
+    groups: Mapping[str, str],
+    files: Mapping[str, str],
+    reasons: Mapping[str, str],
+) -> None:
+    """A row for every file found, photos first."""
     # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         plain = csv.writer(stream, lineterminator="\n")
         # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
         quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         plain.writerow(COLUMNS)
-        for row in rows:
+        for name in dict.fromkeys([*photos, *reasons]):
+            sha256 = photos[name].sha256 if name in photos else ""
+            split = files.get(name, "").split("/")[0]
+            row = [name, sha256, groups.get(name, ""), split, files.get(name, "")]
+            row.append(reasons.get(name, ""))
             (quoted if "\r" in "".join(row) else plain).writerow(row)
 
 

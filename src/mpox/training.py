@@ -52,6 +52,7 @@ def train(
     that diverges.
     """
     files, held_files = images.find(augmented)[0], images.find(held_out)[0]
+    patients_known = table.groups(held_out, [file.name for file in held_files])[1]
     if len(files) < settings.batch_size:
         raise InputError(
             f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
@@ -130,7 +131,6 @@ def train(
             "pictures": len(files),
             "held_out": len(held_files),
         }
-        patients_known = table.groups(held_out, [file.name for file in held_files])[1]
         card.write(
             result / "lora", model, settings, chosen.step, counts, patients_known, resolution, seed
         )
