@@ -50,9 +50,9 @@ docs: $(READY)
 	python benchmarks/embedded.py
 	cp models/lora/curves.png docs/
 
-# The tables of what bad pictures and parameters lead to, from the tests that hold them.
+# The tables of what bad pictures and parameters and folders lead to, from the tests that hold them.
 bad-input: $(READY)
-	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py
+	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py tests/test_layouts.py
 
 # The environment, exactly as locked; made again only when the lock changes.
 $(READY): requirements.lock

@@ -132,20 +132,37 @@ EVIDENCE: dict[str, tuple[list[str], list[str]]] = {
          " have none"]),
     "a class, a patient and a number": (
         [f"{c}_{p:02}_{k:02}.jpg" for c in ("MKP", "CHP") for p in range(20) for k in (1, 2)],
-        [r"patients: '(?:^|/)([A-Za-z]+_\d+)_[^/]*$'  # 40 patients of 80 photos, 2 to 2 each:"
-         " CHP_00, CHP_01, CHP_02, …"]),
+        [r"patients: '(?:^|/)([^\W_]+_[^\W_]+)(?:_[^/]*)?\.[^/.]+$'  # 40 patients of 80 photos,"
+         " 2 to 2 each: CHP_00, CHP_01, CHP_02, …"]),
     "a patient and a letter": (
         [f"{p}{k}.jpg" for p in range(10, 30) for k in "ab"],
-        [r"patients: '(?:^|/)(\d+)[A-Za-z]+[^/]*$'  # 20 patients of 40 photos, 2 to 2 each: 10,"
+        [r"patients: '(?:^|/)(\d+)[^\W\d_]+[^/]*$'  # 20 patients of 40 photos, 2 to 2 each: 10,"
          " 11, 12, …"]),
     "half of them with a patient": (
         [*(f"P{p}-{k}.jpg" for p in range(10) for k in (1, 2)), *(f"x{k}y.jpg" for k in range(9))],
-        [r"patients: '(?:^|/)(P\d+)\-[^/]*$'  # 10 patients of 20 photos, 2 to 2 each: P0, P1, P2,"
-         " …; 9 other photos would have none"]),
+        [r"patients: '(?:^|/)([^\W_]+)(?:\-[^/]*)?\.[^/.]+$'  # 19 patients of 29 photos, 1 to 2"
+         " each: P0, P1, P2, …"]),
     "a camera's numbers": ([f"IMG_{k:04}.JPG" for k in range(200)], []),
     "numbers": ([f"{k}.jpg" for k in range(200)], []),
     "all in one folder": ([f"images/{k}.jpg" for k in range(200)], []),
-    "classes and numbers": ([f"{c}{k}.png" for c in ("mpox", "measles") for k in range(100)], []),
+    "one class": ([f"mpox{k}.png" for k in range(100)], []),
+    "one folder, and photos beside it": (
+        [*(f"{k}.jpg" for k in range(20)), *(f"patient7/x{k}.jpg" for k in range(5))],
+        ["patients: folder  # 1 patients of 5 photos, 5 to 5 each: patient7; 20 other photos would"
+         " have none"]),
+    "a second photo has a number": (
+        [*(f"{k:03}.jpg" for k in range(40)), *(f"{k:03} (2).jpg" for k in range(20))],
+        [r"patients: '(?:^|/)([^\W_]+)(?:(?:[^\w/]|_)+[^/]*)?\.[^/.]+$'  # 40 patients of 60"
+         " photos, 1 to 2 each: 000, 001, 002, …"]),
+    "names of people": (
+        [f"{who}{what}.jpg" for who in ("Doe Jane", "Roe Rick", "Doe Su") for what in
+         (" left arm", " back", "")],
+        [r"patients: '(?:^|/)([^\W_]+\ [^\W_]+)(?:\ [^/]*)?\.[^/.]+$'  # 3 patients of 9 photos,"
+         " 3 to 3 each: Doe Jane, Doe Su, Roe Rick"]),
+    "a place and a patient": (
+        [f"{place}_p{p:02}.jpg" for p in range(12) for place in ("arm", "back", "leg")],
+        [r"patients: '(?:^|/)[^\W_]+_([^\W_]+)(?:_[^/]*)?\.[^/.]+$'  # 12 patients of 36 photos,"
+         " 3 to 3 each: p00, p01, p02, …"]),
     "at random": (
         [np.random.default_rng(k).bytes(8).hex() + ".jpg" for k in range(576)], []),
 }  # fmt: skip
@@ -159,7 +176,9 @@ def test_unknown_is_refused_where_the_photos_say_more(what, tmp_path):
         return
     said = refusal(tmp_path, names, "unknown")
     assert said[0] == "data.patients: unknown, but something may say who the patients are:"
-    offered = [re.sub(" +  #", "  #", line.strip()) for line in said if line.startswith("  p")]
+    offered = [
+        re.sub(" +  #", "  #", line.strip()) for line in said if line.startswith("  patients")
+    ]
     assert offered[:-1] == [*choices] or set(choices) <= set(offered)
     assert offered[-1] == f"patients: none  # {len(names)} photos: looked at, and nobody knows"
     assert patients.find(tmp_path, names, "none", None) == {name: name for name in names}

@@ -390,6 +390,21 @@ def test_a_table_in_a_sub_folder_is_not_passed_over(hospital, tmp_path):
     preparation.prepare(hospital, tmp_path / "out", settings(patients="none"), 32, seed=0)
 
 
+def test_patients_that_duplicates_join_are_named_where_no_split_is_left(tmp_path):
+    source = tmp_path / "photos"
+    source.mkdir()
+    for patient in range(9):
+        picture = images.ways(skin(0, 48, 48))[patient % images.WAYS]
+        Image.fromarray(picture).save(source / f"p{patient}_a.jpg", quality=90 - patient)
+    with pytest.raises(InputError) as error:
+        preparation.prepare(source, tmp_path / "out", settings(), 32, seed=0, workers=1)
+    assert str(error.value).startswith("no pictures left for test, val: 9 pictures of 1 patients")
+    assert str(error.value).endswith(
+        "; 9 photos of several patients are in one group, since they are nearly the same, as "
+        "p1_a.jpg and p0_a.jpg"
+    )
+
+
 def test_columns_without_a_table_are_refused(photos, tmp_path):
     with pytest.raises(InputError, match=r"data\.columns: tone: .*which has no metadata\.csv"):
         preparation.prepare(photos, tmp_path / "out", settings(columns=("tone",)), 32, seed=0)

@@ -165,6 +165,9 @@ def candidates(
             others, shared = votes.indices[part], votes.data[part]
             apart = joined[others] != joined[row]
             others, score = others[apart], (shared / size[others])[apart]
+            if len(others) > CANDIDATES:
+                best_few = score >= np.partition(score, -CANDIDATES)[-CANDIDATES]
+                others, score = others[best_few], score[best_few]
             best = others[np.lexsort((others, -score))[:CANDIDATES]].tolist()
             yield best + [int(row)] * (CANDIDATES - len(best))
 

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mpox.errors import InputError, line
@@ -18,9 +18,9 @@ WHO = re.compile(
     r"|birth|geburt|naissance|nacimiento|nascimento|nascita"
 )
 TOKENS = re.compile(r"[^\W\d_]+|\d+|[\W_]+")  # letters, digits, what stands between them
-FIELDS = re.compile(r"[^\W_]+|[\W_]+")  # what stands between marks: a pseudonym may be 4dff4ea3
-# When names of one form are taken to name patients: many share theirs, and few photos a patient.
-FORM, SHARED, MOST, FEWEST = 0.5, 0.1, 20, 5  # of the names; of those; photos a patient; patients
+MARK, FIELD = re.compile(r"[\W_]+"), r"[^\W_]+"  # what stands between marks
+SORTS = {"letters": r"[^\W\d_]+", "digits": r"\d+"}
+FIELDS, MERGED, SHARED = 4, 5, 0.1  # fields looked at; patients of one alone; of the names
 
 
 def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -> dict[str, str]:
@@ -178,7 +178,11 @@ def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> N
         reasons.append(f"{len(unread) - 3} more tables lie beside them")
     deep = max(len(PurePosixPath(name).parts) for name in names) - 1
     depths = {depth: by_folder(names, depth) for depth in range(1, deep + 1)}
-    depths = {depth: found for depth, found in depths.items() if len(set(found.values())) > 1}
+    depths = {
+        depth: found
+        for depth, found in depths.items()
+        if len(set(found.values())) > 1 or len(found) < len(names)
+    }
     if depths:
         reasons.append("photos lie in sub-folders")
     for depth, found in depths.items():
@@ -186,7 +190,7 @@ def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> N
         choices.append((choice, found, ""))
     patterns = common_patterns(names)
     if patterns:
-        reasons.append("names have a common form, and several photos share its beginning")
+        reasons.append("photos share a part of their names")
     choices += [("'" + p.replace("'", "''") + "'", by_pattern(names, p), "") for p in patterns]
     if not reasons:
         return
@@ -197,7 +201,9 @@ def _check_unknown(source: Path, names: Sequence[str], table: Table | None) -> N
             [
                 "data.patients: unknown, but something may say who the patients are:",
                 *(f"  {reason}" for reason in reasons),
-                "Photo by photo, one patient's photos could be in training and test. Write one of",
+                "Photo by photo, one patient's photos could be in training and test. Write one of "
+                "these,",
+                "of two that may be right the one with fewer patients:",
                 *(f"  {text:{width}}  # {count}" for text, count in lines),
                 f"  {'patients: none':{width}}  # {len(names)} photos: looked at, and nobody knows",
             ]
@@ -223,36 +229,40 @@ def _choice(
 def common_patterns(names: Sequence[str]) -> list[str]:
     """Regular expressions, the coarsest first, by which photos' names seem to name patients.
 
-    Half of the names or more have one form (letters, digits and marks in one order), or a tenth of
-    them one order of marks; and several of these, but not many, share a beginning. Then every
-    beginning is named that tells FEWEST or more apart.
+    Tried are what names begin with, field by field (`Doe Jane_left`: Doe, Doe Jane), a field alone
+    if it has letters (`20220501_p001_1`: p001), and the first letters or digits where most names
+    have one form (`12a`). A pattern is one if a tenth of the names or more have such a part, and a
+    tenth of these share it.
     """
     stems = [PurePosixPath(_composed(name)).stem for name in names]
-    return _patterns(stems, TOKENS, _sort, FORM) or _patterns(stems, FIELDS, _field, SHARED)
-
-
-def _patterns(
-    stems: Sequence[str], tokens: re.Pattern[str], sort: Callable[[str], str], share: float
-) -> list[str]:
-    forms: dict[tuple[str, ...], list[list[str]]] = {}
-    for some in map(tokens.findall, stems):
-        forms.setdefault(tuple(map(sort, some)), []).append(some)
-    found = []
-    for form, fit in forms.items():
-        if len(fit) < share * len(stems):
-            continue
-        patterns, shared, before = [], 0, 0
-        for end in range(1, len(form)):
-            sizes = Counter("".join(some[:end]) for some in fit)
-            if form[end - 1] == "mark" or not max(before + 1, FEWEST) <= len(sizes) < len(fit):
-                continue  # too few patients, or the same as before, or one a photo
-            before = len(sizes)
-            shared = max(shared, sum(size for size in sizes.values() if 1 < size <= MOST))
-            parts = [_pattern({some[k] for some in fit}, form[k]) for k in range(end + 1)]
-            patterns.append(rf"(?:^|/)({''.join(parts[:end])}){parts[end]}[^/]*$")
-        if shared >= SHARED * len(fit):
-            found += patterns
+    marks = {mark for stem in stems for mark in MARK.findall(stem)}
+    mark = re.escape(marks.pop()) if len(marks) == 1 else r"(?:[^\w/]|_)+"
+    end = rf"(?:{mark}[^/]*)?\.[^/.]+$"
+    found, before = [], 1
+    for k in range(FIELDS):
+        start = rf"(?:^|/)({FIELD}{f'{mark}{FIELD}' * k}){end}"
+        told = len(set(by_pattern(names, start).values()))
+        if told > before and _is_shared(by_pattern(names, start), names):
+            found.append(start)
+        alone = rf"(?:^|/){f'{FIELD}{mark}' * k}({FIELD}){end}"
+        whose = set(by_pattern(names, alone).values())
+        letters = any(not who.isdecimal() for who in whose)
+        if letters and MERGED <= len(whose) < told and _is_shared(by_pattern(names, alone), names):
+            found.append(alone)
+        before = max(before, told)
+    forms = Counter(tuple(map(_sort, TOKENS.findall(stem))) for stem in stems)
+    form, count = forms.most_common(1)[0]
+    if len(form) > 1 and "mark" not in form and 2 * count >= len(names):
+        start = rf"(?:^|/)({SORTS[form[0]]}){SORTS[form[1]]}[^/]*$"
+        if _is_shared(by_pattern(names, start), names):
+            found.append(start)
     return found
+
+
+def _is_shared(found: Mapping[str, str], names: Sequence[str]) -> bool:
+    sizes = Counter(found.values())
+    shared = sum(size for size in sizes.values() if size > 1)
+    return len(sizes) > 1 and len(found) >= SHARED * len(names) and shared >= SHARED * len(found)
 
 
 def _composed(name: str) -> str:
@@ -260,17 +270,5 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _field(token: str) -> str:
-    return "mark" if _sort(token) == "mark" else "field"
-
-
 def _sort(token: str) -> str:
-    return "digits" if token[0].isdecimal() else "mark" if re.match(r"[\W_]", token) else "letters"
-
-
-def _pattern(tokens: set[str], sort: str) -> str:
-    if len(tokens) == 1:
-        return re.escape(tokens.pop())
-    if sort == "letters":
-        return "[A-Za-z]+" if all(token.isascii() for token in tokens) else r"[^\W\d_]+"
-    return {"digits": r"\d+", "field": r"[^\W_]+", "mark": r"[\W_]+"}[sort]
+    return "digits" if token[0].isdecimal() else "mark" if MARK.match(token) else "letters"

@@ -91,9 +91,12 @@ def prepare(
         tones: dict[str, list[float]] = {}
         for name in kept:
             tones.setdefault(groups[name], []).append(photos[name].tone)
-        splits = split(tones, data.split.model_dump(), seed)
-        for part in ("train", "test"):
-            check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
+        try:
+            splits = split(tones, data.split.model_dump(), seed)
+            for part in ("train", "test"):
+                check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
+        except InputError as error:
+            raise InputError(f"{error}{_joined(patient, groups, near)}") from None
 
         files = {name: f"{splits[groups[name]]}/{photos[name].key}.png" for name in kept}
         for name, file in files.items():
@@ -146,7 +149,8 @@ def _read_table(
     if astray:
         raise InputError(
             f"{line(astray[0])}: lies in a sub-folder and would not be read; expected one table, "
-            f"{source / table.NAME}, whose file_name is the path from there"
+            f"{source / table.NAME}, whose file_name is the path from there (or data.source: "
+            f"{line(astray[0].parent)})"
         )
     known = table.read(source)
     missing = [column for column in columns if not known or column not in known.columns]
@@ -194,6 +198,20 @@ def _group(
     groups = {name: first[int(joined[place[name]])] for name in names}
     links = duplicates.towards_first(len(kept), near)
     return groups, {names[kept[a]]: names[kept[b]] for a, b in links.items()}
+
+
+def _joined(patient: Mapping[str, str], groups: Mapping[str, str], near: Mapping[str, str]) -> str:
+    """How patients became one group, where any did: a split can fail for that alone."""
+    pairs = [(a, b) for a, b in near.items() if patient[a] != patient[b]]
+    if not pairs:
+        return ""
+    members = Counter(groups[name] for name in {name for pair in pairs for name in pair})
+    largest, count = members.most_common(1)[0]
+    one, other = next(pair for pair in pairs if groups[pair[0]] == largest)
+    return (
+        f"; {count} photos of several patients are in one group, since they are nearly the same, "
+        f"as {line(one)} and {line(other)}"
+    )
 
 
 def _columns(
