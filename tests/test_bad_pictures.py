@@ -223,7 +223,7 @@ def stage(source: Path, out: Path, *changes: str) -> subprocess.CompletedProcess
             sys.executable,
             "-m",
             *command,
-            "data.patients=unknown",
+            "data.patients=none",
             *changes,
         ],
         cwd=ROOT,
@@ -420,10 +420,12 @@ def die(*_) -> None:
 
 
 def test_a_photo_that_kills_its_reader_stops_the_run(tmp_path, monkeypatch):
-    few(3)(tmp_path)
+    source = tmp_path / "photos"
+    source.mkdir()
+    few(3)(source)
     monkeypatch.setattr(preparation, "_inspect", die)
     with pytest.raises(InputError, match=r"p0_a\.png: reading this photo, or one of the next"):
-        preparation.prepare(tmp_path, tmp_path / "out", settings(), 64, seed=0, workers=1)
+        preparation.prepare(source, tmp_path / "out", settings(), 64, seed=0, workers=1)
     assert not (tmp_path / "out").exists()
 
 
