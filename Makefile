@@ -5,6 +5,8 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
+# Another environment's, left in the shell: they would mix its packages with those of .venv.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 .DEFAULT_GOAL := repro
 .PHONY: setup repro test coverage check bench crash diff bad-input lock docs
 
@@ -59,5 +61,6 @@ $(READY): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+	uv pip sync --python .venv --quiet --compile-bytecode --require-hashes \
+		$$(test -w ~ || echo --no-cache) requirements.lock
 	touch $@
