@@ -303,6 +303,11 @@ TRIED = [
     ),
     ("HOME that cannot be written, and `dvc`, the stages", "work; matplotlib warns", "the same"),
     (
+        "VIRTUAL_ENV of another environment, PIP_REQUIRE_VIRTUALENV, LC_ALL=C, PYTHONOPTIMIZE",
+        "work",
+        "the same",
+    ),
+    (
         "umask 077",
         "works; nobody else can read cache and outputs",
         "the same; for a shared cache: `dvc config cache.shared group`",
