@@ -52,7 +52,7 @@ docs: $(READY)
 	python benchmarks/embedded.py
 	cp models/lora/curves.png docs/
 
-# The tables of what bad pictures, parameters, folders and surroundings lead to, from the tests that hold them.
+# The tables of what bad pictures, parameters, folders and surroundings lead to, from their tests.
 bad-input: $(READY)
 	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py tests/test_layouts.py \
 		tests/test_shells.py

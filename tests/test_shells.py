@@ -37,7 +37,7 @@ REFUSED = {
     "data/Anna's photos": "the shell's syntax error",
     "data/new!": "csh: `Event not found`",
     r"C:\photos": "another folder: `C:photos`",
-    "-photos": "worked, for nothing took it for an option",
+    "-photos": "worked: nothing took it for an option",
     "of=2023": "`of: no such key`",
     "s3://photos": "DVC wants `dvc-s3`, and the stage finds no folder",
 }
@@ -46,6 +46,13 @@ SHELLS = [
 ]
 LAUNCHED = {"train_lora": 4, "generate": 2}  # which word is the model's path
 every_shell = pytest.mark.parametrize("shell", SHELLS)
+
+
+@pytest.fixture(autouse=True)
+def _called_by_nobody(monkeypatch):
+    """Neither by a git hook nor by make, whose settings its children take."""
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "MAKEFLAGS", "MAKEOVERRIDES"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def stub(file: Path, script: str) -> None:

@@ -39,8 +39,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[int, Field(ge=8, multiple_of=8)]  # in groups of eight: GroupNorm
 Text = Annotated[str, Field(min_length=1)]
 # dvc.yaml writes a path between single quotes, for the user's own shell: csh replaces a ! even
-# there, fish a backslash. DVC takes a:// for an address, a stage a=b for a parameter, others -a for
-# an option.
+# there, fish a backslash. DVC takes a:// for an address, a stage a=b for a parameter; -a looks
+# like an option.
 UNQUOTABLE = re.compile(r"['\\!\x00-\x1f\x7f]|^-|^[a-z0-9_.]+=|://")
 
 
