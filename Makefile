@@ -5,6 +5,8 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
+# Another environment's, left in the shell: they would mix its packages with those of .venv.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
 .DEFAULT_GOAL := repro
 .PHONY: setup repro test coverage check bench crash diff bad-input lock docs
 
@@ -50,14 +52,18 @@ docs: $(READY)
 	python benchmarks/embedded.py
 	cp models/lora/curves.png docs/
 
-# The tables of what bad pictures and parameters and folders lead to, from the tests that hold them.
+# The tables of what bad pictures, parameters, folders and surroundings lead to, from their tests.
 bad-input: $(READY)
-	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py tests/test_layouts.py
+	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py tests/test_layouts.py \
+		tests/test_shells.py
 
-# The environment, exactly as locked; made again only when the lock changes.
+# The environment, exactly as locked; made again only when the lock changes, and from nothing where
+# the last time failed: a full disk leaves half a package.
 $(READY): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
+	$(PYTHON) -m venv $$(test -e $@ || echo --clear) .venv
+	rm -f $@
+	python -m pip install --quiet --disable-pip-version-check uv
+	uv pip sync --python .venv --quiet --compile-bytecode --require-hashes \
+		$$(test -w ~ || echo --no-cache) requirements.lock
 	touch $@

@@ -38,9 +38,12 @@ PINNED = {
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
     os.environ.update(PINNED)
 
-from mpox.errors import InputError
-from mpox.params import Params, Section, check_resolution, check_weights, read
-from stages import repository
+try:
+    from mpox.errors import InputError
+    from mpox.params import Params, Section, check_resolution, check_weights, read
+    from stages import repository
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {sys.executable} has no {error.name}; first: . .venv/bin/activate")
 
 
 def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] = Params) -> None:

@@ -1,6 +1,8 @@
 """dvc.yaml against the code: a stage's deps are its import closure, its params what it reads."""
 
 import ast
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -70,7 +72,8 @@ def test_params_are_the_sections_read(name):
 @pytest.mark.parametrize("name", PIPELINE)
 def test_every_path_of_a_command_is_declared(name):
     stage = STAGES[name]
-    paths = [word for word in stage["cmd"].split() if "/" in word]
+    paths = [word for word in shlex.split(stage["cmd"]) if "/" in word]
+    paths += re.findall(r"\$\{.+?\}", stage["cmd"])
     outs = [next(iter(out)) if isinstance(out, dict) else out
             for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]  # fmt: skip
     for path in paths:

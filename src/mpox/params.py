@@ -16,7 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -30,6 +38,19 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[int, Field(ge=8, multiple_of=8)]  # in groups of eight: GroupNorm
 Text = Annotated[str, Field(min_length=1)]
+# dvc.yaml writes a path between single quotes, for the user's own shell: csh replaces a ! even
+# there, fish a backslash. DVC takes a:// for an address, a stage a=b for a parameter; -a looks
+# like an option.
+UNQUOTABLE = re.compile(r"['\\!\x00-\x1f\x7f]|^-|^[a-z0-9_.]+=|://")
+
+
+def _in_quotes(path: str) -> str:
+    if found := UNQUOTABLE.search(path):
+        raise ValueError(f"a shell or DVC takes {found[0]!r} for something else; rename it")
+    return path
+
+
+Place = Annotated[Text, AfterValidator(_in_quotes)]  # a folder that dvc.yaml names to a shell
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -54,7 +75,7 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    path: Text  # a local folder in diffusers' layout
+    path: Place  # a local folder in diffusers' layout
     download: Annotated[tuple[Revision, ...], Field(max_length=1)]  # of SD 1.5, to models/sd15
 
     @field_validator("download", mode="before")
@@ -79,7 +100,7 @@ class Split(Section):
 
 
 class Data(Section):
-    source: Text
+    source: Place
     patients: Text  # table | folder | unknown | none, or a regular expression with one group
     columns: tuple[Text, ...]  # of the table beside the photos, to carry on
     on_invalid: Literal["stop", "skip"]
