@@ -37,6 +37,20 @@ PINNED = {
 }
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
     os.environ.update(PINNED)
+# Warnings of libraries' that tell a user nothing: logger, and what the message has in it.
+NOISE = {
+    "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # products of 4 bits: no stage has them
+    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # mpox.lora counts them itself
+    "diffusers.loaders.peft": "No LoRA keys associated to",
+}
+
+
+def _quieten(logger: str, said: str) -> None:
+    logging.getLogger(logger).addFilter(lambda record: said not in record.getMessage())
+
+
+for name, said in NOISE.items():
+    _quieten(name, said)
 
 from mpox.errors import InputError
 from mpox.params import Params, Section, check_resolution, check_weights, read

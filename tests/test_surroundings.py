@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import stages
 from mpox.errors import InputError
 
 
@@ -224,3 +226,27 @@ def test_a_hostile_resume_point_is_never_run(tmp_path):
     assert not mark.exists()
     torch.load(io.BytesIO(file.read_bytes()[32:]), weights_only=False)
     assert mark.exists()
+
+
+@pytest.mark.slow
+def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
+    """But not of the rest of what these loggers say."""
+    from diffusers import UNet2DConditionModel
+
+    from mpox import lora
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
+    lora.add(unet, 4, 4.0, "attention", 0)
+    lora.save(unet, tmp_path / "lora")
+    words = ["resolution=16", "generate.num_images=4", "generate.steps=2"]
+    done = call("generate", copy, str(tiny_sd), "lora", "drawn", *words)
+    assert done.returncode == 0 and len(list((copy / "drawn").glob("*.png"))) == 4
+    for noise in ("open an issue", "github.com", "kernels", "gemm_4bit_forward"):
+        assert noise not in done.stderr
+
+
+def test_only_noise_is_filtered():
+    for name, said in stages.NOISE.items():
+        logger = logging.getLogger(name)
+        handled = [logger.filter(logging.makeLogRecord({"msg": text})) for text in (said, "else")]
+        assert [bool(record) for record in handled] == [False, True]
