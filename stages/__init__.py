@@ -53,7 +53,7 @@ for name, said in NOISE.items():
     _quieten(name, said)
 
 from mpox.errors import InputError
-from mpox.params import Params, Section, check_resolution, check_weights, read
+from mpox.params import Params, Section, check_prompts, check_resolution, check_weights, read
 from stages import repository
 
 
@@ -94,11 +94,37 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
 
 
 def _check_files(params: Params) -> None:
-    """Stops the first stage, not a later one, where the base or evaluation's weights do not fit."""
-    check_resolution(params.resolution, Path(params.model.path))
+    """Stops the first stage, not one after the training, where something around does not fit.
+
+    The base, evaluation's weights, and of what is still to be drawn the prompts and the precision.
+    """
+    stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
+    check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
-    if params.evaluate.weights is not None and Path(sys.argv[0]).stem != "generate":
+    if params.evaluate.weights is not None and stage != "generate":
         check_weights(params.evaluate.features, params.evaluate.weights)
+    if stage == "evaluate":
+        return
+    train, generate = params.train, params.generate
+    prompts = {
+        "generate.prompt": generate.prompt,
+        "generate.negative_prompt": generate.negative_prompt,
+    }
+    precisions = {"generate.precision": generate.precision}
+    if stage != "generate":
+        prompts |= {
+            "train.instance_prompt": train.instance_prompt,
+            "train.validation_prompt": train.validation_prompt,
+            "train.prior_preservation.class_prompt": train.prior_preservation.class_prompt,
+        }
+        precisions["train.precision"] = train.precision
+    check_prompts(prompts, model)
+    for key, precision in precisions.items():
+        if precision == "fp16":  # else no stage that needs none is kept waiting for torch
+            from mpox import base
+
+            base.start()
+            base.check_precision(key, precision)
 
 
 def _log_cost() -> None:

@@ -5,6 +5,7 @@ import fcntl
 import io
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,51 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
         "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
         "network's, with down_block_types\n"
     )
+
+
+LONG = "word " * 100
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train_lora", "generate", "evaluate"])
+@pytest.mark.parametrize("key", ["generate.negative_prompt", "train.validation_prompt"])
+def test_a_prompt_too_long_is_said_before_the_training(key, stage, copy):
+    """As soon as the base's tokenizer is there."""
+    shutil.copytree(ROOT / "models/tiny-sd/tokenizer", copy / "models/tiny-sd/tokenizer")
+    done = call(stage, copy, f"{key}={LONG}")  # without paths it goes no further than to its usage
+    concerned = stage in (("prepare", "train_lora") + (("generate",) if "generate" in key else ()))
+    said = rf"error: {key}: got \d+ tokens, expected at most 77: 'word" if concerned else "usage: "
+    assert done.returncode == 1 and re.match(said, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_tokenizer_the_prompt_waits_and_a_damaged_one_is_named(copy):
+    assert call("prepare", copy, f"generate.prompt={LONG}").stderr.startswith("usage: ")
+    folder = copy / "models/tiny-sd/tokenizer"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("3")
+    done = call("prepare", copy)
+    assert done.stderr.startswith("error: model.path: models/tiny-sd/tokenizer cannot be loaded: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "key", "asks"),
+    [
+        ("prepare", "generate.precision", True),
+        ("train_lora", "generate.precision", True),
+        ("generate", "train.precision", False),
+        ("evaluate", "generate.precision", False),
+    ],
+)
+def test_a_precision_that_needs_a_gpu_is_said_before_the_training(
+    stage, key, asks, copy, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words = [f"{key}=fp16", "train.target_modules=attention"]
+    done = call(stage, copy, *words)  # without paths it goes no further than to its usage
+    said = f"error: {key}: got fp16, which needs a GPU; expected fp32 or bf16\n"
+    assert done.stderr == said if asks else done.stderr.startswith("usage: ")
 
 
 class Hostile(BaseHTTPRequestHandler):

@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors import SafetensorError
 from transformers import CLIPTextModel
 
+from mpox import params
 from mpox.errors import InputError
-from mpox.params import check_resolution
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
             f"model.path: {folder} predicts {pipeline.scheduler.config.prediction_type}; "
             "expected epsilon, as Stable Diffusion 1.x"
         )
-    check_resolution(resolution, folder)
+    params.check_resolution(resolution, folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -141,10 +141,10 @@ def _is_launched() -> bool:
     """Whether a launcher started several processes; InputError if it left half its variables."""
     numbers = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": -1}
     for name, alone in numbers.items():
-        given = os.environ.get(name, str(alone))
-        if not given.removeprefix("-").isdecimal():
-            raise InputError(f"{name}: got {given!r}, expected a number; unset {name}")
-        numbers[name] = int(given)
+        value = os.environ.get(name) or str(alone)
+        if not value.removeprefix("-").isdecimal():
+            raise InputError(f"{name}: got {value!r}, expected a number; unset {name}")
+        numbers[name] = int(value)
     missing = [name for name in LAUNCHER if not os.environ.get(name)]
     if missing and (numbers["WORLD_SIZE"] > 1 or numbers["RANK"] > 0 or numbers["LOCAL_RANK"] >= 0):
         given = [name for name in LAUNCHER if name not in missing]
@@ -170,9 +170,7 @@ def check_precision(key: str, precision: str) -> None:
 
 def check_prompt(pipeline: StableDiffusionPipeline, prompt: str, key: str = "prompt") -> None:
     """InputError for a prompt that the text encoder would cut off; `key` is its parameter."""
-    count, most = len(pipeline.tokenizer(prompt).input_ids), pipeline.tokenizer.model_max_length
-    if count > most:
-        raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
+    params.check_prompt(pipeline.tokenizer, prompt, key)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -422,6 +422,31 @@ def check_resolution(resolution: int, model: Path) -> None:
         raise InputError(
             f"resolution: got {resolution}, expected a multiple of {2**halvings} for {model}"
         )
+
+
+def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
+    """InputError for a prompt, by its key, that the base model's text encoder would cut off.
+
+    Its tokenizer says so; where it is not there yet, the stage that loads it asks again.
+    """
+    folder = model / "tokenizer"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        return
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of whatever shape damaged files are
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from None
+    for key, prompt in prompts.items():
+        check_prompt(tokenizer, prompt, key)
+
+
+def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
+    count, most = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
+    if count > most:
+        raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
 
 
 def check_weights(features: str, weights: str | Path) -> Path:
