@@ -53,7 +53,15 @@ for name, said in NOISE.items():
     _quieten(name, said)
 
 from mpox.errors import InputError
-from mpox.params import Params, Section, check_prompts, check_resolution, check_weights, read
+from mpox.params import (
+    Evaluate,
+    Params,
+    Section,
+    check_prompts,
+    check_resolution,
+    check_weights,
+    read,
+)
 from stages import repository
 
 
@@ -102,7 +110,7 @@ def _check_files(params: Params) -> None:
     check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
     if params.evaluate.weights is not None and stage != "generate":
-        check_weights(params.evaluate.features, params.evaluate.weights)
+        _check_weights(params.evaluate)
     if stage == "evaluate":
         return
     train, generate = params.train, params.generate
@@ -125,6 +133,19 @@ def _check_files(params: Params) -> None:
 
             base.start()
             base.check_precision(key, precision)
+
+
+def _check_weights(evaluate: Evaluate) -> None:
+    """Evaluation's weights are there, or can be had from where a later stage downloads them."""
+    assert evaluate.weights is not None
+    try:
+        check_weights(evaluate.features, evaluate.weights)
+    except InputError:
+        if not evaluate.download or Path(sys.argv[0]).stem == "evaluate":
+            raise
+        from stages import weights
+
+        weights.fetch(evaluate.features, evaluate.weights, "HEAD")
 
 
 def _log_cost() -> None:

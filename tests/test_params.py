@@ -95,6 +95,18 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         {"train.lr_scheduler": "polynomial", "train.learning_rate": 1e-7},
         ["train", "learning_rate (1e-07)", "above 1e-07", "polynomial"],
     ),
+    (
+        {"evaluate.download": ["inception_v3"]},
+        ["evaluate", "download must be []", "got ['inception_v3'] with None"],
+    ),
+    (
+        {
+            "evaluate.features": "inception_v3",
+            "evaluate.weights": "elsewhere/i.pth",
+            "evaluate.download": ["inception_v3"],
+        },
+        ["evaluate", "[inception_v3] with weights in models/inception", "'elsewhere/i.pth'"],
+    ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
 ]
 

@@ -10,7 +10,8 @@ import yaml
 from mpox import images
 
 ROOT = Path(__file__).parents[1]
-FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml")
+FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml",
+         "models/inception/dvc.yaml")  # fmt: skip
 STAGES = {
     name: stage.get("do", stage)
     for file in FILES
