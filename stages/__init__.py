@@ -145,7 +145,7 @@ def _check_weights(evaluate: Evaluate) -> None:
             raise
         from stages import weights
 
-        weights.fetch(evaluate.features, evaluate.weights, "HEAD")
+        weights.fetch(evaluate.features, evaluate.weights, only_ask=True)
 
 
 def _log_cost() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import sys
 from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import stages  # noqa: F401  puts this checkout's src on the path
 from mpox import folders
@@ -25,20 +25,20 @@ def main(features: str, file: Path) -> None:
             folders.write(file, found.read_bytes())
 
 
-def fetch(features: str, file: str | Path, method: str = "GET") -> bytes:
-    """The published bytes, checked; with `HEAD` none, only whether they can be had.
+def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
+    """The published bytes, checked; or none, if only asked whether they can be had.
 
     InputError says what to save as `file`.
     """
     address, sha256 = PUBLISHED[features]
     try:
-        with urlopen(Request(address, method=method), timeout=TIMEOUT) as answer:
-            content = answer.read()
+        with urlopen(address, timeout=TIMEOUT) as answer:
+            content = b"" if only_ask else answer.read()
     except (OSError, HTTPException) as error:
         reason = f"cannot be downloaded: {' '.join(str(error).split())}"
     else:
         found = hashlib.sha256(content).hexdigest()
-        if method == "HEAD" or found == sha256:
+        if only_ask or found == sha256:
             return content
         reason = f"is not what was published, but has SHA-256 {found}"
     raise InputError(

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import io
 import logging
 import os
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import stages
+import stages.weights
+from mpox import params
 from mpox.errors import InputError
 
 
@@ -128,6 +130,109 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
         "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
         "network's, with down_block_types\n"
     )
+
+
+# ---------------------------------------------------------------- evaluation's weights, downloaded
+
+
+CONTENT = b"weights" * 1000
+
+
+class Published(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/w.pth" else 404)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def published(monkeypatch) -> Iterator[str]:
+    """A server in the place of the weights' own."""
+    with HTTPServer(("127.0.0.1", 0), Published) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/w.pth"
+        publish(monkeypatch, address)
+        yield address
+        server.shutdown()
+
+
+def publish(monkeypatch, address: str) -> str:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (address, sha256))
+    return sha256
+
+
+def test_weights_are_downloaded_whole_and_once(published, tmp_path, monkeypatch):
+    file = tmp_path / "inception" / "w.pth"
+    stages.weights.main("inception_v3", file)
+    assert [path.name for path in file.parent.iterdir()] == ["w.pth"]
+    assert file.read_bytes() == CONTENT
+    publish(monkeypatch, "http://127.0.0.1:1/w.pth")  # what is there, put by hand too, is kept
+    stages.weights.main("inception_v3", file)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # as in a copy that DVC runs in
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    stages.weights.main("inception_v3", Path("inception/w.pth"))
+    assert (tmp_path / "copy/inception/w.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda _: "http://127.0.0.1:1/w.pth", "cannot be downloaded: .*refused"),
+        (lambda address: address.replace("/w.", "/x."), "cannot be downloaded: HTTP Error 404"),
+        (lambda _: "file:///nowhere/w.pth", "cannot be downloaded: .*No such file"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_said_with_what_to_save_where(
+    spoil, reason, published, tmp_path, monkeypatch
+):
+    address, file = spoil(published), tmp_path / "w.pth"
+    sha256 = publish(monkeypatch, address)
+    said = f"^evaluate.weights: {address} {reason}.*; elsewhere save it, with SHA-256 {sha256}, as"
+    with pytest.raises(InputError, match=f"{said} {file}$"):
+        stages.weights.main("inception_v3", file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_than_the_published_are_not_kept(published, tmp_path, monkeypatch):
+    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (published, "0" * 64))
+    with pytest.raises(InputError, match="is not what was published, but has SHA-256 "):
+        stages.weights.main("inception_v3", tmp_path / "w.pth")
+    assert not list(tmp_path.iterdir())
+
+
+DOWNLOAD = [*INCEPTION, "evaluate.download=[inception_v3]"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "there", "said"),
+    [
+        ("prepare", True, "usage: "),
+        ("prepare", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewhere "),
+        ("train_lora", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewh"),
+        ("generate", False, "usage: "),
+        ("evaluate", True, "error: evaluate.weights: models/inception/weights.pth: no such file"),
+    ],
+)
+def test_the_first_stage_asks_whether_a_later_one_can_download(stage, there, said, copy, published):
+    """So that who has no network need not wait for the training to hear of it."""
+    address = published if there else "http://127.0.0.1:1/w.pth"
+    code = (
+        "import runpy, sys, stages\nfrom mpox.params import PUBLISHED\n"
+        f"PUBLISHED['inception_v3'] = ({address!r}, '')\n"
+        f"sys.argv = ['{stage}.py', *{DOWNLOAD}]\n"
+        f"runpy.run_module('stages.{stage}', None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1 and re.match(said, done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 LONG = "word " * 100
