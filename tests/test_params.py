@@ -97,7 +97,7 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"evaluate.download": ["inception_v3"]},
-        ["evaluate", "download must be []", "got ['inception_v3'] with None"],
+        ["evaluate", "download must be []", "['inception_v3'] for efficientnet_lite0 with None"],
     ),
     (
         {
@@ -105,7 +105,7 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
             "evaluate.weights": "elsewhere/i.pth",
             "evaluate.download": ["inception_v3"],
         },
-        ["evaluate", "[inception_v3] with weights in models/inception", "'elsewhere/i.pth'"],
+        ["evaluate", "name the features, with weights in models/inception", "'elsewhere/i.pth'"],
     ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
 ]

@@ -322,8 +322,8 @@ class Evaluate(Section):
         belongs = self.weights is not None and Path(self.weights).parent == INCEPTION
         if self.download and not (self.download == (self.features,) and belongs):
             raise ValueError(
-                f"download must be [], or [{self.features}] with weights in {INCEPTION}; "
-                f"got {list(self.download)} with {self.weights!r}"
+                f"download must be [], or name the features, with weights in {INCEPTION}; "
+                f"got {list(self.download)} for {self.features} with {self.weights!r}"
             )
         return self
 
