@@ -27,7 +27,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # whole processor.
 PINNED = {
     "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",  # on such small matrices two threads mostly wait for each other
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "AVX2",
@@ -37,10 +37,32 @@ PINNED = {
 }
 if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
     os.environ.update(PINNED)
+# Warnings of libraries' that tell a user nothing: logger, and what the message has in it.
+NOISE = {
+    "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # products of 4 bits: no stage has them
+    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # mpox.lora counts them itself
+    "diffusers.loaders.peft": "No LoRA keys associated to",
+}
+
+
+def _quieten(logger: str, said: str) -> None:
+    logging.getLogger(logger).addFilter(lambda record: said not in record.getMessage())
+
+
+for name, said in NOISE.items():
+    _quieten(name, said)
 
 try:
     from mpox.errors import InputError
-    from mpox.params import Params, Section, check_resolution, check_weights, read
+    from mpox.params import (
+        Evaluate,
+        Params,
+        Section,
+        check_prompts,
+        check_resolution,
+        check_weights,
+        read,
+    )
     from stages import repository
 except ModuleNotFoundError as error:
     sys.exit(f"error: {sys.executable} has no {error.name}; first: . .venv/bin/activate")
@@ -83,11 +105,50 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
 
 
 def _check_files(params: Params) -> None:
-    """Stops the first stage, not a later one, where the base or evaluation's weights do not fit."""
-    check_resolution(params.resolution, Path(params.model.path))
+    """Stops the first stage, not one after the training, where something around does not fit.
+
+    The base, evaluation's weights, and of what is still to be drawn the prompts and the precision.
+    """
+    stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
+    check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
-    if params.evaluate.weights is not None and Path(sys.argv[0]).stem != "generate":
-        check_weights(params.evaluate.features, params.evaluate.weights)
+    if params.evaluate.weights is not None and stage != "generate":
+        _check_weights(params.evaluate)
+    if stage == "evaluate":
+        return
+    train, generate = params.train, params.generate
+    prompts = {
+        "generate.prompt": generate.prompt,
+        "generate.negative_prompt": generate.negative_prompt,
+    }
+    precisions = {"generate.precision": generate.precision}
+    if stage != "generate":
+        prompts |= {
+            "train.instance_prompt": train.instance_prompt,
+            "train.validation_prompt": train.validation_prompt,
+            "train.prior_preservation.class_prompt": train.prior_preservation.class_prompt,
+        }
+        precisions["train.precision"] = train.precision
+    check_prompts(prompts, model)
+    for key, precision in precisions.items():
+        if precision == "fp16":  # else no stage that needs none is kept waiting for torch
+            from mpox import base
+
+            base.start()
+            base.check_precision(key, precision)
+
+
+def _check_weights(evaluate: Evaluate) -> None:
+    """Evaluation's weights are there, or can be had from where a later stage downloads them."""
+    assert evaluate.weights is not None
+    try:
+        check_weights(evaluate.features, evaluate.weights)
+    except InputError:
+        if not evaluate.download or Path(sys.argv[0]).stem == "evaluate":
+            raise
+        from stages import weights
+
+        weights.fetch(evaluate.features, evaluate.weights, only_ask=True)
 
 
 def _log_cost() -> None:

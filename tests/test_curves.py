@@ -2,15 +2,17 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import contents
+from conftest import RESOLUTION, contents
 from PIL import Image
 
-from mpox.curves import Curves
+from mpox import training
+from mpox.curves import Curves, check_tracker
 from mpox.errors import InputError
 
 
@@ -99,6 +101,54 @@ def test_without_the_variable_wandb_is_never_imported(here, small, monkeypatch):
         Curves(here / "curves", small.train, [], True),
     ):
         pass
+
+
+@pytest.fixture
+def wanted(here, monkeypatch):
+    """Weights & Biases of a user who never logged in, with a server nobody answers at."""
+    wandb = pytest.importorskip("wandb")
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("WANDB_PROJECT", "mpox")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("WANDB_SILENT", "true", "there is no login"),
+        ("WANDB_API_KEY", "short", "WANDB_API_KEY invalid: .* has 5"),
+        ("WANDB_API_KEY", "0" * 40, "Failed to authenticate with http://127.0.0.1:1"),
+        ("WANDB_MODE", "sometimes", "1 validation error for Settings mode"),
+    ],
+)
+def test_without_login_or_server_training_does_not_begin(
+    key, value, reason, wanted, tiny_sd, augmented, held_out, small, tmp_path, monkeypatch
+):
+    """Else it would end in a traceback, after the photos are encoded."""
+    monkeypatch.setenv(key, value)
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
+    monkeypatch.setattr(training.base, "load", None)  # it would be the first of the work
+    said = f"^WANDB_PROJECT: .* cannot be used: {reason}.*; run `wandb login`.*WANDB_MODE=offline"
+    with pytest.raises(InputError, match=said) as refused:
+        training.train(augmented, held_out, tiny_sd, tmp_path, small.train, RESOLUTION, 0)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled", "dryrun"])
+def test_nobody_is_asked_where_nothing_is_sent(mode, wanted, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setattr(wandb, "login", None)
+    check_tracker()
+    monkeypatch.delenv("WANDB_PROJECT")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    check_tracker()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mpox.params import Evaluate
 from stages.evaluate import main
 
 SIZE = 32
-SETTINGS = Evaluate(features="efficientnet_lite0", weights=None, max_pictures=None)
+SETTINGS = Evaluate(features="efficientnet_lite0", weights=None, download=(), max_pictures=None)
 
 
 def fill(folder: Path, count: int, seed: int, suffix: str = "png") -> Path:
@@ -282,7 +282,9 @@ def test_unreadable_pictures_are_named(seen, tmp_path):
 
 
 def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
-    settings = Evaluate(features="inception_v3", weights="nowhere.pth", max_pictures=None)
+    settings = Evaluate(
+        features="inception_v3", weights="nowhere.pth", download=(), max_pictures=None
+    )
     with pytest.raises(InputError, match=r"nowhere\.pth"):
         evaluation.evaluate(tmp_path / "none", tmp_path / "none", settings, SIZE, 0)
 

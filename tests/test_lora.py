@@ -400,6 +400,66 @@ def test_what_is_no_whole_lora_of_this_base_is_refused(spoil, said, unet, tiny_s
         lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_named(value, unet, tiny_sd, tmp_path):
+    """Else every picture would be of NaN, which says nothing of where it came from."""
+    add(unet)
+    lora.save(unet, tmp_path)
+    file = tmp_path / lora.FILE_NAME
+    weights, key = load_file(file), "unet.mid_block.resnets.0.conv1.lora_B.weight"
+    weights[key].view(-1)[3] = value
+    save_file(weights, file)
+    with pytest.raises(InputError, match=f"{file}: {key} is not finite; expected an undamaged"):
+        lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
+
+
+# ---------------------------------------------------------------- kohya's text encoders
+
+
+def kohyas_file(folder: Path, networks: dict[str, nn.Module]) -> None:
+    """A LoRA of attention in `networks`, rank 8, α = 4, worked into them too: W + (α/8) B A."""
+    rng, weights = torch.Generator().manual_seed(3), {}
+    for prefix, network in networks.items():
+        for name, layer in network.named_modules():
+            if isinstance(layer, nn.Linear) and "attn" in name:
+                a = torch.randn((8, layer.in_features), generator=rng)
+                b = 0.1 * torch.randn((layer.out_features, 8), generator=rng)
+                key = f"{prefix}_{name.replace('.', '_')}"
+                weights |= {f"{key}.lora_down.weight": a, f"{key}.lora_up.weight": b}
+                weights[f"{key}.alpha"] = torch.tensor(4.0)
+                with torch.no_grad():
+                    layer.weight += 4 / 8 * b @ a
+    save_file(weights, folder / lora.FILE_NAME)
+
+
+@pytest.mark.parametrize("prefix", ["lora_te", "lora_te1"])
+def test_kohyas_text_encoder_is_fused_as_diffusers_applies_it(prefix, tiny_sd, tmp_path, caplog):
+    ours, plain, by_hand = (base.load(tiny_sd, RESOLUTION) for _ in range(3))
+    before = base.encode_text(ours, "a lesion")
+    kohyas_file(
+        tmp_path,
+        {"lora_unet": by_hand.unet, f"{prefix}_text_model": by_hand.text_encoder},
+    )
+    plain.load_lora_weights(tmp_path, weight_name=lora.FILE_NAME)
+    lora.fuse(ours, tmp_path)
+    words = base.encode_text(ours, "a lesion")
+    assert gap(before, words) > 0.01
+    assert gap(words, base.encode_text(by_hand, "a lesion")) < 1e-5
+    assert gap(words, base.encode_text(plain, "a lesion")) < 1e-5
+    assert gap(output(ours.unet), output(by_hand.unet)) < 1e-5
+    assert not any("lora" in name for name, _ in ours.text_encoder.named_parameters())
+
+
+def test_a_second_text_encoder_is_of_another_base(tiny_sd, tmp_path):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    kohyas_file(
+        tmp_path,
+        {"lora_unet": pipeline.unet, "lora_te2_text_model": pipeline.text_encoder},
+    )
+    with pytest.raises(InputError, match=r"holds \d+ matrices of a LoRA, of \d+ in the base"):
+        lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
+
+
 @pytest.mark.parametrize("config", ["[]", "no JSON", '{"unet.r": "eight"}', '{"unet.peft_x": 1}'])
 def test_damaged_metadata_is_refused(config, unet, tiny_sd, tmp_path):
     add(unet)

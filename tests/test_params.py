@@ -95,6 +95,18 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         {"train.lr_scheduler": "polynomial", "train.learning_rate": 1e-7},
         ["train", "learning_rate (1e-07)", "above 1e-07", "polynomial"],
     ),
+    (
+        {"evaluate.download": ["inception_v3"]},
+        ["evaluate", "download must be []", "['inception_v3'] for efficientnet_lite0 with None"],
+    ),
+    (
+        {
+            "evaluate.features": "inception_v3",
+            "evaluate.weights": "elsewhere/i.pth",
+            "evaluate.download": ["inception_v3"],
+        },
+        ["evaluate", "name the features, with weights in models/inception", "'elsewhere/i.pth'"],
+    ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
     ({"data.source": "data/Anna's photos"}, ["data.source", "Anna's", "rename"]),
     ({"data.source": "data/new!"}, ["data.source", "'!'", "rename"]),

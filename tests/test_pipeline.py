@@ -3,16 +3,19 @@
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from mpox import images
 
 ROOT = Path(__file__).parents[1]
-FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml")
+FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml",
+         "models/inception/dvc.yaml")  # fmt: skip
 STAGES = {
     name: stage.get("do", stage)
     for file in FILES
@@ -53,6 +56,38 @@ def test_deps_are_the_closure_of_the_imports(name):
     # params.py has no default values: it can refuse a run but never change one.
     modules = {f"src/mpox/{module}.py" for module in closure(file) - {"params"}}
     assert declared == modules | {file.relative_to(ROOT).as_posix()}
+
+
+@pytest.mark.parametrize(
+    ("params", "downloads"),
+    [
+        ("params.yaml", set()),
+        (
+            "params/sd15.yaml",
+            {("inception", "evaluate"), ("sd15", "train_lora"), ("sd15", "generate")},
+        ),
+    ],
+)
+def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
+    params, downloads, tmp_path
+):
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    shutil.copy(ROOT / params, tmp_path / "params.yaml")
+    with Repo.init(str(tmp_path), no_scm=True) as repo:
+        waits = {
+            (first.name.partition("@")[0], then.name) for then, first in repo.index.graph.edges
+        }
+    assert {pair for pair in waits if pair[0] in ("inception", "sd15")} == downloads
+
+
+def test_git_takes_of_the_weights_folder_only_what_says_how_to_get_them():
+    for name, ignored in (("w.pth", 0), ("w.pth.partial", 0), ("dvc.yaml", 1), ("dvc.lock", 1)):
+        path = f"models/inception/{name}"
+        asked = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT)
+        assert asked.returncode == ignored, name
 
 
 @pytest.mark.parametrize("name", PIPELINE)

@@ -18,6 +18,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from mpox import base, images, lora, sampling, seeds
 from mpox.errors import InputError
@@ -400,8 +402,30 @@ def test_numbers_that_overflow_are_no_black_pictures(pipeline, settings):
     watch = pipeline.unet.register_forward_hook(
         lambda module, inputs, output: (torch.full_like(output[0], torch.nan),)
     )
-    with pytest.raises(InputError, match="precision"):
+    with pytest.raises(InputError, match="the model gives no finite picture in float32"):
         try:
             sampling.draw(pipeline, [1], settings, RESOLUTION)
         finally:
             watch.remove()
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        ("fp16", r"^generate\.precision: .* in float16; expected bf16 or fp32"),
+        ("fp32", "{file}: the model gives no finite picture in float32 with this LoRA"),
+    ],
+)
+def test_a_lora_too_strong_is_named_and_precision_where_it_may_be_at_fault(
+    precision, said, adapter, tiny_sd, settings, tmp_path
+):
+    """Finite weights whose products overflow."""
+    file = shutil.copytree(adapter, tmp_path / "lora") / lora.FILE_NAME
+    with safe_open(file, "pt") as stored:
+        metadata = stored.metadata()
+    strong = {key: torch.full_like(value, 1e15) for key, value in load_file(file).items()}
+    save_file(strong, file, metadata)
+    changed = settings.model_copy(update={"precision": precision})
+    with pytest.raises(InputError, match=said.format(file=file)):
+        sampling.generate(tiny_sd, file.parent, tmp_path / "out", changed, RESOLUTION, SEED)
+    assert not list((tmp_path / "out").glob("*.png"))

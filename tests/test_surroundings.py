@@ -2,8 +2,11 @@
 
 import errno
 import fcntl
+import hashlib
 import io
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import stages.weights
+from mpox import params
 from mpox.errors import InputError
 
 
@@ -127,6 +132,154 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
     )
 
 
+# ---------------------------------------------------------------- evaluation's weights, downloaded
+
+
+CONTENT = b"weights" * 1000
+
+
+class Published(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/w.pth" else 404)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def published(monkeypatch) -> Iterator[str]:
+    """A server in the place of the weights' own."""
+    with HTTPServer(("127.0.0.1", 0), Published) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/w.pth"
+        publish(monkeypatch, address)
+        yield address
+        server.shutdown()
+
+
+def publish(monkeypatch, address: str) -> str:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (address, sha256))
+    return sha256
+
+
+def test_weights_are_downloaded_whole_and_once(published, tmp_path, monkeypatch):
+    file = tmp_path / "inception" / "w.pth"
+    stages.weights.main("inception_v3", file)
+    assert [path.name for path in file.parent.iterdir()] == ["w.pth"]
+    assert file.read_bytes() == CONTENT
+    publish(monkeypatch, "http://127.0.0.1:1/w.pth")  # what is there, put by hand too, is kept
+    stages.weights.main("inception_v3", file)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # as in a copy that DVC runs in
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    stages.weights.main("inception_v3", Path("inception/w.pth"))
+    assert (tmp_path / "copy/inception/w.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda _: "http://127.0.0.1:1/w.pth", "cannot be downloaded: .*refused"),
+        (lambda address: address.replace("/w.", "/x."), "cannot be downloaded: HTTP Error 404"),
+        (lambda _: "file:///nowhere/w.pth", "cannot be downloaded: .*No such file"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_said_with_what_to_save_where(
+    spoil, reason, published, tmp_path, monkeypatch
+):
+    address, file = spoil(published), tmp_path / "w.pth"
+    sha256 = publish(monkeypatch, address)
+    said = f"^evaluate.weights: {address} {reason}.*; elsewhere save it, with SHA-256 {sha256}, as"
+    with pytest.raises(InputError, match=f"{said} {file}$"):
+        stages.weights.main("inception_v3", file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_weights_than_the_published_are_not_kept(published, tmp_path, monkeypatch):
+    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (published, "0" * 64))
+    with pytest.raises(InputError, match="is not what was published, but has SHA-256 "):
+        stages.weights.main("inception_v3", tmp_path / "w.pth")
+    assert not list(tmp_path.iterdir())
+
+
+DOWNLOAD = [*INCEPTION, "evaluate.download=[inception_v3]"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "there", "said"),
+    [
+        ("prepare", True, "usage: "),
+        ("prepare", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewhere "),
+        ("train_lora", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewh"),
+        ("generate", False, "usage: "),
+        ("evaluate", True, "error: evaluate.weights: models/inception/weights.pth: no such file"),
+    ],
+)
+def test_the_first_stage_asks_whether_a_later_one_can_download(stage, there, said, copy, published):
+    """So that who has no network need not wait for the training to hear of it."""
+    address = published if there else "http://127.0.0.1:1/w.pth"
+    code = (
+        "import runpy, sys, stages\nfrom mpox.params import PUBLISHED\n"
+        f"PUBLISHED['inception_v3'] = ({address!r}, '')\n"
+        f"sys.argv = ['{stage}.py', *{DOWNLOAD}]\n"
+        f"runpy.run_module('stages.{stage}', None, '__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1 and re.match(said, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+LONG = "word " * 100
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train_lora", "generate", "evaluate"])
+@pytest.mark.parametrize("key", ["generate.negative_prompt", "train.validation_prompt"])
+def test_a_prompt_too_long_is_said_before_the_training(key, stage, copy):
+    """As soon as the base's tokenizer is there."""
+    shutil.copytree(ROOT / "models/tiny-sd/tokenizer", copy / "models/tiny-sd/tokenizer")
+    done = call(stage, copy, f"{key}={LONG}")  # without paths it goes no further than to its usage
+    concerned = stage in (("prepare", "train_lora") + (("generate",) if "generate" in key else ()))
+    said = rf"error: {key}: got \d+ tokens, expected at most 77: 'word" if concerned else "usage: "
+    assert done.returncode == 1 and re.match(said, done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_tokenizer_the_prompt_waits_and_a_damaged_one_is_named(copy):
+    assert call("prepare", copy, f"generate.prompt={LONG}").stderr.startswith("usage: ")
+    folder = copy / "models/tiny-sd/tokenizer"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("3")
+    done = call("prepare", copy)
+    assert done.stderr.startswith("error: model.path: models/tiny-sd/tokenizer cannot be loaded: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "key", "asks"),
+    [
+        ("prepare", "generate.precision", True),
+        ("train_lora", "generate.precision", True),
+        ("generate", "train.precision", False),
+        ("evaluate", "generate.precision", False),
+    ],
+)
+def test_a_precision_that_needs_a_gpu_is_said_before_the_training(
+    stage, key, asks, copy, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words = [f"{key}=fp16", "train.target_modules=attention"]
+    done = call(stage, copy, *words)  # without paths it goes no further than to its usage
+    said = f"error: {key}: got fp16, which needs a GPU; expected fp32 or bf16\n"
+    assert done.stderr == said if asks else done.stderr.startswith("usage: ")
+
+
 class Hostile(BaseHTTPRequestHandler):
     """A proxy that wants a password, and a server that hangs up."""
 
@@ -224,3 +377,27 @@ def test_a_hostile_resume_point_is_never_run(tmp_path):
     assert not mark.exists()
     torch.load(io.BytesIO(file.read_bytes()[32:]), weights_only=False)
     assert mark.exists()
+
+
+@pytest.mark.slow
+def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
+    """But not of the rest of what these loggers say."""
+    from diffusers import UNet2DConditionModel
+
+    from mpox import lora
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
+    lora.add(unet, 4, 4.0, "attention", 0)
+    lora.save(unet, tmp_path / "lora")
+    words = ["resolution=16", "generate.num_images=4", "generate.steps=2"]
+    done = call("generate", copy, str(tiny_sd), "lora", "drawn", *words)
+    assert done.returncode == 0 and len(list((copy / "drawn").glob("*.png"))) == 4
+    for noise in ("open an issue", "github.com", "kernels", "gemm_4bit_forward"):
+        assert noise not in done.stderr
+
+
+def test_only_noise_is_filtered():
+    for name, said in stages.NOISE.items():
+        logger = logging.getLogger(name)
+        handled = [logger.filter(logging.makeLogRecord({"msg": text})) for text in (said, "else")]
+        assert [bool(record) for record in handled] == [False, True]

@@ -87,18 +87,50 @@ class Curves:
         figure.savefig(file, dpi=100, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
 
 
-def _weights_and_biases(work: Path, settings: Train) -> Any:
+def check_tracker() -> None:
+    """InputError if Weights & Biases is wanted and would fail; to be called before any work.
+
+    Asks its server, some 10 s at most, unless WANDB_MODE says offline or disabled.
+    """
+    if not os.environ.get("WANDB_PROJECT"):
+        return
+    wandb = _import()
+    try:
+        online = wandb.setup().settings.mode not in ("offline", "dryrun", "disabled")
+        if online and not wandb.login(verify=True, prompt=False):
+            raise wandb.Error("there is no login")
+    except (wandb.Error, ValueError) as error:  # the latter of an unknown WANDB_MODE
+        raise _untracked(error) from None
+
+
+def _import() -> Any:
     try:
         import wandb
     except ImportError:
         raise InputError("WANDB_PROJECT is set but wandb is not installed") from None
+    return wandb
+
+
+def _untracked(error: Exception) -> InputError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return InputError(
+        f"WANDB_PROJECT: Weights & Biases cannot be used: {reason}; run `wandb login`, or where "
+        "its server is out of reach set WANDB_MODE=offline, or unset WANDB_PROJECT"
+    )
+
+
+def _weights_and_biases(work: Path, settings: Train) -> Any:
+    wandb = _import()
     # A resumed run goes on in the same one; its offline files must outlive the checkpoint's folder.
     identity = work / "wandb-id"
     if not identity.exists():
         identity.write_text(secrets.token_hex(4))
-    return wandb.init(
-        config=settings.model_dump(),
-        id=identity.read_text(),
-        resume="allow",
-        dir=os.environ.get("WANDB_DIR", os.environ.get("DVC_ROOT", ".")),
-    )
+    try:
+        return wandb.init(
+            config=settings.model_dump(),
+            id=identity.read_text(),
+            resume="allow",
+            dir=os.environ.get("WANDB_DIR", os.environ.get("DVC_ROOT", ".")),
+        )
+    except wandb.Error as error:
+        raise _untracked(error) from None

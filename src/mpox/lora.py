@@ -110,10 +110,11 @@ def save(unet: UNet2DConditionModel, folder: Path) -> None:
 
 
 def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Adds the LoRA in `folder` to the UNet's weights, in fp32: in bf16 the change is 1.7 % off.
+    """Adds the LoRA in `folder` to the base's weights, in fp32: in bf16 the change is 1.7 % off.
 
-    From PEFT's format, either of diffusers' older ones, or kohya's. Raises InputError for a
-    file that is not there, or fits the UNet only in part or not at all.
+    Of the UNet and, where it has any, of the text encoder. From PEFT's format, either of diffusers'
+    older ones, or kohya's. Raises InputError for a file that is not there, fits the base only in
+    part or not at all, or has a number that is not finite.
     """
     file = folder / FILE_NAME
     if not file.is_file():
@@ -121,7 +122,12 @@ def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     try:
         with safe_open(file, "pt") as weights:
             keys = list(weights.keys())
+            spoilt = [key for key in keys if not weights.get_tensor(key).isfinite().all()]
+        if spoilt:
+            raise InputError(f"{file}: {spoilt[0]} is not finite; expected an undamaged LoRA")
         pipeline.load_lora_weights(folder, weight_name=FILE_NAME)
+    except InputError:
+        raise
     except (*UNREADABLE, AttributeError, KeyError, TypeError) as error:  # of damaged metadata
         raise InputError(f"{file}: the LoRA does not fit the base model: {error}") from error
     # diffusers leaves out kohya's magnitudes and what the UNet has no place for, and only warns.
@@ -129,7 +135,9 @@ def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
         raise InputError(f"{file}: a DoRA in kohya's format; expected one in PEFT's")
     wanted = sum(bool(MATRIX.search(key)) for key in keys)
     found = sum(
-        ".lora_A." in name or ".lora_B." in name for name, _ in pipeline.unet.named_parameters()
+        ".lora_A." in name or ".lora_B." in name
+        for network in (pipeline.unet, pipeline.text_encoder)
+        for name, _ in network.named_parameters()
     )
     if not wanted or found != wanted:
         raise InputError(

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -57,6 +57,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
 LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
+INCEPTION = Path("models/inception")  # whose dvc.yaml downloads
 # Where the weights that come with no package were published, and their SHA-256.
 PUBLISHED = {
     "inception_v3": (
@@ -316,7 +317,10 @@ class Generate(Drawing):
 
 class Evaluate(Section):
     features: Literal["efficientnet_lite0", "inception_v3", "torchvision_inception_v3", "dinov2"]
-    weights: str | None  # a local file or folder; null only for efficientnet_lite0
+    weights: Place | None  # a local file or folder; null only for efficientnet_lite0
+    download: Annotated[  # of these features' weights, to where they belong
+        tuple[Literal["inception_v3", "torchvision_inception_v3"], ...], Field(max_length=1)
+    ]
     max_pictures: Enough | None
 
     @model_validator(mode="after")
@@ -325,6 +329,22 @@ class Evaluate(Section):
             raise ValueError(
                 "weights must be null for efficientnet_lite0 (it comes with its package) "
                 f"and a local path for any other; got {self.weights!r} for {self.features}"
+            )
+        return self
+
+    @field_validator("download", mode="before")
+    @classmethod
+    def from_list(cls, features: object) -> object:
+        return tuple(features) if isinstance(features, list) else features
+
+    @model_validator(mode="after")
+    def downloads_what_is_used(self) -> Self:
+        """Only there does DVC know that `evaluate` waits for the download."""
+        belongs = self.weights is not None and Path(self.weights).parent == INCEPTION
+        if self.download and not (self.download == (self.features,) and belongs):
+            raise ValueError(
+                f"download must be [], or name the features, with weights in {INCEPTION}; "
+                f"got {list(self.download)} for {self.features} with {self.weights!r}"
             )
         return self
 
@@ -445,13 +465,40 @@ def check_resolution(resolution: int, model: Path) -> None:
         )
 
 
+def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
+    """InputError for a prompt, by its key, that the base model's text encoder would cut off.
+
+    Its tokenizer says so; where it is not there yet, the stage that loads it asks again.
+    """
+    folder = model / "tokenizer"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        return
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # of whatever shape damaged files are
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from None
+    for key, prompt in prompts.items():
+        check_prompt(tokenizer, prompt, key)
+
+
+def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
+    count, most = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
+    if count > most:
+        raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
+
+
 def check_weights(features: str, weights: str | Path) -> Path:
     """Where evaluation's weights are: a file with the published SHA-256, for dinov2 a folder.
 
-    A relative path is of the repository, also where DVC runs in a copy of it (`--temp`, the queue).
+    A relative path is also of the repository that DVC runs in a copy of (`--temp`, the queue).
     Raises InputError that says what is wrong and what to save there.
     """
-    path = Path(os.environ.get("DVC_ROOT", "."), weights)
+    path = Path(weights)
+    if not path.exists():
+        path = Path(os.environ.get("DVC_ROOT", "."), weights)
     if features == "dinov2":
         return _check_dinov2(path)
     source, sha256 = PUBLISHED[features]

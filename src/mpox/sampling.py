@@ -51,7 +51,18 @@ def generate(
     compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
     if compiler.backend != DynamoBackend.NO:
         pipeline.unet.compile(**compiler.to_kwargs())
-    return draw_all(pipeline, work, settings, resolution, seed, "picture")
+    try:
+        return draw_all(pipeline, work, settings, resolution, seed, "picture")
+    except NotFinite as error:
+        if settings.precision == "fp16":
+            raise InputError(f"generate.precision: {error}") from None
+        raise InputError(
+            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
+        ) from None
+
+
+class NotFinite(InputError):
+    """Pictures of NaN: numbers overflowed in the networks, or in the weights."""
 
 
 def draw_all(
@@ -160,8 +171,7 @@ def _draw(
     ).images
     pipeline.scheduler = scheduler
     if not np.isfinite(pictures).all():
-        raise InputError(
-            f"precision: the model gives no finite picture in {pipeline.dtype}; "
-            "expected bf16 or fp32"
-        )
+        number = str(pipeline.unet.dtype).removeprefix("torch.")
+        remedy = "; expected bf16 or fp32" if number == "float16" else ""
+        raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
     return np.round(255 * pictures).astype(np.uint8)

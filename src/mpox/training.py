@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mpox import base, card, checkpoints, images, latents, lora, loss, sampling, seeds, table
-from mpox.curves import Curves, History
+from mpox.curves import Curves, History, check_tracker
 from mpox.errors import InputError
 from mpox.params import Drawing, Train
 
@@ -59,6 +59,8 @@ def train(
             f"pictures in {augmented}"
         )
     accelerator, micro_batch = _accelerator(settings), _micro_batch()
+    if accelerator.is_main_process:
+        check_tracker()
     pipeline = base.place(base.load(model, resolution))
     alphas = pipeline.scheduler.alphas_cumprod.to(accelerator.device)
     prior = settings.prior_preservation

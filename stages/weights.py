@@ -1,0 +1,53 @@
+"""Downloads the weights that evaluation measures with: `python -m stages.weights FEATURES FILE`."""
+
+import hashlib
+import sys
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import urlopen
+
+import stages  # noqa: F401  puts this checkout's src on the path
+from mpox import folders
+from mpox.errors import InputError
+from mpox.params import PUBLISHED, check_weights
+
+TIMEOUT = 30  # seconds without an answer
+
+
+def main(features: str, file: Path) -> None:
+    """What is there already, in the repository that DVC runs in a copy of too, is not fetched."""
+    try:
+        found = check_weights(features, file)
+    except InputError:
+        folders.write(file, fetch(features, file))
+    else:
+        if not file.exists():
+            folders.write(file, found.read_bytes())
+
+
+def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
+    """The published bytes, checked; or none, if only asked whether they can be had.
+
+    InputError says what to save as `file`.
+    """
+    address, sha256 = PUBLISHED[features]
+    try:
+        with urlopen(address, timeout=TIMEOUT) as answer:
+            content = b"" if only_ask else answer.read()
+    except (OSError, HTTPException) as error:
+        reason = f"cannot be downloaded: {' '.join(str(error).split())}"
+    else:
+        found = hashlib.sha256(content).hexdigest()
+        if only_ask or found == sha256:
+            return content
+        reason = f"is not what was published, but has SHA-256 {found}"
+    raise InputError(
+        f"evaluate.weights: {address} {reason}; elsewhere save it, with SHA-256 {sha256}, as {file}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], Path(sys.argv[2]))
+    except InputError as error:
+        sys.exit(f"error: {error}")
