@@ -23,7 +23,7 @@ import test_preparation
 from conftest import ROOT, same_table
 from PIL import Image, ImageCms
 
-from mpox import images, phantom, preparation
+from mpox import images, keypoints, phantom, preparation
 from mpox.errors import InputError
 from mpox.params import Data
 
@@ -671,20 +671,23 @@ def test_thousands_of_pictures(tmp_path):
 
 @pytest.mark.slow
 def test_tens_of_thousands_of_pictures(tmp_path, monkeypatch):
-    """All that grows faster than the pictures' number; reading them does not, and would take long.
+    """What grows with the pictures' number but reading them and their keypoints, which take long.
 
     Every tenth is nearly the same as the one before.
     """
     rng = np.random.default_rng(0)
+    grey = np.full((keypoints.SIDE, keypoints.SIDE), rng.integers(0, 255, keypoints.SIDE), np.uint8)
+    look = keypoints.Look(grey + grey.T, *keypoints.NOTHING[1:])
 
     def unread(paths, squares, *_):
-        bits = rng.integers(0, 2, (len(paths), 64)).astype(bool)
-        bits[1::10] = bits[::10]
-        bits[1::10, 0] ^= True
+        hashes = rng.integers(0, 2**64, (len(paths), images.WAYS), dtype=np.uint64)
+        hashes[1::10, 0] = hashes[::10, 0] ^ np.uint64(1)
         for square in squares:
             square.touch()
         names = [f"{k:05}" for k in range(len(paths))]
-        return [preparation.Photo(name, name, b) for name, b in zip(names, bits, strict=True)]
+        return [
+            preparation.Photo(name, name, h, look) for name, h in zip(names, hashes, strict=True)
+        ]
 
     monkeypatch.setattr(preparation, "_inspect_all", unread)
     source = tmp_path / "photos"
