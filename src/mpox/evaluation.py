@@ -7,7 +7,9 @@ docs/metrics.md explains each. Beside `name` stand, where they make sense,
   pictures: what a change of the model must exceed.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -174,12 +176,15 @@ def distances(
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    found, again, null = [], [], []
-    for draw in tqdm(draws, desc="halves", unit="draw"):
+    def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
         half = test.rows[draw.one]
-        found.append(measure(half, fake.rows[draw.synthetic]))
-        again.append(measure(half, fake.rows[draw.redrawn]))
-        null.append(measure(half, test.rows[draw.other]))
+        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test.rows[draw.other]
+        return tuple(measure(half, rows) for rows in others)
+
+    # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        drawn = pool.map(measure_all, draws)
+        found, again, null = zip(*tqdm(drawn, "halves", len(draws), unit="draw"), strict=True)
     values, redrawn, nulls = (
         {name: np.array([each[name] for each in rows]) for name in found[0]}
         for rows in (found, again, null)
