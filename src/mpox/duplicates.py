@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from mpox.images import WAYS, ways
 
 HASH_SIDE = 32  # pixels, to which `imagehash` reduces a picture
-FAILURES = 20
+FAILURES = 20  # accidents of one picture's hash, after which no more is asked of it
 
 
 def exact(pixels: Mapping[str, str]) -> dict[str, str]:

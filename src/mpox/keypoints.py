@@ -4,7 +4,7 @@ A perceptual hash sees flips and quarter turns (`duplicates.hashes`), not a turn
 shift or a crop, as public data sets hold them ready made. Here the same local structure is looked
 for: SIFT keypoints (Lowe 2004) do not change with turn, shift, scale and brightness. Photos that
 share many of them are candidates; they are duplicates where one affine map carries the keypoints of
-one to those of the other, and the pictures agree all over once they lie on each other.
+one to those of the other, and the pictures agree in their middle once they lie on each other.
 """
 
 from collections.abc import Iterator, Sequence

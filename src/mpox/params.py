@@ -57,6 +57,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
 LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
+# What a damaged tokenizer ends in: no JSON, other JSON, no text, no file.
+UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 INCEPTION = Path("models/inception")  # whose dvc.yaml downloads
 # Where the weights that come with no package were published, and their SHA-256.
 PUBLISHED = {
@@ -477,7 +479,7 @@ def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # of whatever shape damaged files are
+    except UNLOADABLE as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from None
     for key, prompt in prompts.items():
@@ -485,6 +487,7 @@ def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
 
 
 def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
+    """InputError for a prompt, parameter `key`, of more tokens than `tokenizer` lets through."""
     count, most = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
     if count > most:
         raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
