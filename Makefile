@@ -39,7 +39,7 @@ crash: $(READY)
 # What changed in the evaluation since BASE, and what of it is more than noise.
 BASE ?= main
 diff: $(READY)
-	@python -m stages.report $(BASE)
+	@python -m stages.diff $(BASE)
 
 lock: $(READY)
 	uv pip compile --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \

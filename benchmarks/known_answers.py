@@ -92,7 +92,7 @@ def main() -> None:
                 for each in (second, first)
             )
             for row in comparison.compare(old, new):
-                inside[row.name] += row.like_real
+                inside[row.name] += row.new.like_real
                 changed[row.name] += row.beyond_noise
         for name, count in inside.items():
             print(
@@ -104,7 +104,7 @@ def main() -> None:
             found = evaluation.measure(test, spoilt, train, extractor, SIDE, 0)
             rows = comparison.compare(new, found)
             beyond = {
-                row.name: f"{row.name} {row.old:.3g} → {row.new:.3g} ± {row.noise:.2g}"
+                row.name: f"{row.name} {row.old.value:.3g} → {row.new.value:.3g} ± {row.noise:.2g}"
                 for row in rows
                 if row.beyond_noise
             }

@@ -1,45 +1,37 @@
-"""What changed in the evaluation, and what of it is more than noise, as Markdown.
+"""Writes the page of the run.
 
-python -m stages.report [OLD [NEW]]
+python -m stages.report PREPARED SYNTHETIC LORA SHEETS METRICS PROFILES LOCK PAGE
 
-OLD and NEW are anything git or DVC knows a state of the repository by: a branch, a commit, an
-experiment. OLD is HEAD, NEW the working tree unless named. Stops with 1, and says why, where the
-two do not compare.
+One HTML file that needs no network and no other file. `report.real: false` leaves every real photo
+out of it.
 """
 
-import json
-import sys
+import logging
+from pathlib import Path
 
-import stages  # noqa: F401  puts this checkout's src on the path
-from mpox import comparison
-from mpox.errors import InputError
-
-METRICS = "metrics/evaluation.json"
+from mpox.params import Params
+from stages import run
 
 
-def report(old: str = "HEAD", new: str | None = None) -> str:
-    """The report of two revisions; None is the working tree."""
-    before, after = _metrics(old), _metrics(new)
-    return comparison.markdown(before, after, comparison.compare(before, after))
+def main(
+    params: Params,
+    prepared: Path,
+    synthetic: Path,
+    lora: Path,
+    sheets: Path,
+    metrics: Path,
+    profiles: Path,
+    lock: Path,
+    out: Path,
+) -> None:
+    from mpox import folders
+    from mpox.report import page
+    from mpox.report.run import Run
 
-
-def _metrics(revision: str | None) -> dict:
-    import dvc.api
-    from dvc.exceptions import PathMissingError
-    from dvc.scm import RevError
-
-    try:
-        return json.loads(dvc.api.read(METRICS, rev=revision))
-    except PathMissingError:
-        raise InputError(f"{revision or 'the working tree'}: has no {METRICS}") from None
-    except RevError as error:
-        raise InputError(str(error)) from None
-    except json.JSONDecodeError as error:  # as after a merge with conflicts
-        raise InputError(f"{revision or 'the working tree'}: {METRICS}: no JSON: {error}") from None
+    of = Run(params, prepared, synthetic, lora, sheets, metrics, profiles, lock)
+    folders.write(out, page.build(of).encode())
+    logging.info("to look at in a browser: %s", out)
 
 
 if __name__ == "__main__":
-    try:
-        sys.stdout.write(report(*sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run(main)

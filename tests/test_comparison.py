@@ -7,7 +7,7 @@ import pytest
 
 from mpox import comparison
 from mpox.errors import InputError
-from stages.report import report
+from stages.diff import diff
 
 ROOT = Path(__file__).parents[1]
 IDENTITY = {"features": "tiny", "split": "0123", "n_test": 9, "n_training": 0, "n_synthetic": 9}
@@ -37,7 +37,7 @@ def test_a_change_must_exceed_the_noise_of_both_sides(change, beyond):
 
 def test_the_new_value_is_read_beside_its_null():
     rows = comparison.compare(metrics(), metrics(fid_excess=1.0, fid_excess_lo=-7.0))
-    assert {row.name: row.like_real for row in rows} == {"fid_excess": True, "kid": False}
+    assert {row.name: row.new.like_real for row in rows} == {"fid_excess": True, "kid": False}
 
 
 def test_a_null_that_is_a_rate_itself_has_noise_too():
@@ -45,7 +45,7 @@ def test_a_null_that_is_a_rate_itself_has_noise_too():
     for null_noise, like_real in ((0.0, False), (0.03, False), (0.045, True)):
         both = metrics(**rate, copy_rate_null=0.05, copy_rate_null_noise=null_noise)
         rows = {row.name: row for row in comparison.compare(both, both)}
-        assert rows["copy_rate"].like_real is like_real
+        assert rows["copy_rate"].new.like_real is like_real
 
 
 def test_markdown_names_what_changed():
@@ -104,24 +104,24 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_revisions_and_the_working_tree(repository):
-    assert report().startswith("**Beyond noise: fid_excess.**")
-    assert report("v0", "v1").startswith("**Beyond noise: kid.**")
+    assert diff().startswith("**Beyond noise: fid_excess.**")
+    assert diff("v0", "v1").startswith("**Beyond noise: kid.**")
     with pytest.raises(InputError, match="split: 0123 and 4567"):
-        report("v1")
+        diff("v1")
     with pytest.raises(InputError, match="nowhere"):
-        report("nowhere")
+        diff("nowhere")
     (repository / "metrics/evaluation.json").write_text("<<<<<<< HEAD\n{}\n=======\n{}\n")
     with pytest.raises(InputError, match=r"the working tree: metrics/evaluation\.json: no JSON"):
-        report("v0")
+        diff("v0")
     (repository / "metrics/evaluation.json").unlink()
     with pytest.raises(InputError, match=r"the working tree: has no metrics/evaluation\.json"):
-        report("v0")
+        diff("v0")
 
 
 def test_the_command_exits_1_where_nothing_compares(repository):
     for revisions, code in ((["v0", "v1"], 0), (["v0", "v2"], 1)):
         done = subprocess.run(
-            [sys.executable, "-m", "stages.report", *revisions],
+            [sys.executable, "-m", "stages.diff", *revisions],
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,

@@ -219,3 +219,8 @@ def test_params_are_read_without_torch():
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_embedded_profile_is_the_committed_params():
+    """So that the report can say what was changed since."""
+    assert (ROOT / "params/embedded.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()

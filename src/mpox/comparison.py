@@ -5,22 +5,12 @@ from math import hypot
 from typing import Any, NamedTuple
 
 from mpox.errors import InputError
+from mpox.estimate import Estimate, read
 
-# What is compared, and the null it is read beside (a number: the null by definition).
-MEASURES: dict[str, str | float] = {
-    "fid_excess": 0.0,
-    "kid": "kid_null",
-    "precision": "precision_null",
-    "recall": "recall_null",
-    "density": "density_null",
-    "coverage": "coverage_null",
-    "vendi_ratio": "vendi_ratio_null",
-    "ms_ssim": "ms_ssim_null",
-    "repeat_rate": "repeat_rate_null",
-    "copy_rate": "copy_rate_null",
-    "hash_rate": "hash_rate_null",
-    "fid_gap": 0.0,
-}
+MEASURES = (
+    "fid_excess", "kid", "precision", "recall", "density", "coverage",
+    "vendi_ratio", "ms_ssim", "repeat_rate", "copy_rate", "hash_rate", "fid_gap",
+)  # fmt: skip
 # Shown without a verdict: `fid` has that of fid_excess, the others are extremes or say little.
 BESIDE = ("fid", "kid_p", "copy_cosine", "hash_bits", "ssim_nearest", "ssim")
 
@@ -29,26 +19,21 @@ class Row(NamedTuple):
     """One measure in both evaluations."""
 
     name: str
-    old: float
-    new: float
-    noise: float  # the change must exceed it: half the width of its interval of 95 %
-    null: float  # what held-out pictures give in the new evaluation
-    null_noise: float  # 0 where the interval holds it
-    low: float  # the new value's interval …
-    high: float
+    old: Estimate
+    new: Estimate
+
+    @property
+    def change(self) -> float:
+        return self.new.value - self.old.value
+
+    @property
+    def noise(self) -> float:
+        """What the change must exceed: half the width of its interval of 95 %."""
+        return hypot(self.old.noise, self.new.noise)
 
     @property
     def beyond_noise(self) -> bool:
-        return abs(self.new - self.old) > self.noise
-
-    @property
-    def like_real(self) -> bool:
-        """Whether what held-out pictures give is no further off than chance puts it.
-
-        Beside the interval, that is the chance of the null itself, where it is known.
-        """
-        width = self.high - self.new if self.null > self.new else self.new - self.low
-        return abs(self.null - self.new) <= hypot(width, self.null_noise)
+        return abs(self.change) > self.noise
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
@@ -70,24 +55,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
     ]
     if differ:
         raise InputError("\n".join(["these metrics do not compare, they differ in", *differ]))
-    rows = []
-    for name, null in MEASURES.items():
-        if name not in old or name not in new:
-            continue
-        noise = "fid_noise" if name == "fid_excess" else f"{name}_noise"
-        rows.append(
-            Row(
-                name,
-                old[name],
-                new[name],
-                hypot(old[noise], new[noise]),
-                new[null] if isinstance(null, str) else null,
-                new.get(f"{null}_noise", 0.0),
-                new[f"{name}_lo"],
-                new[f"{name}_hi"],
-            )
-        )
-    return rows
+    pairs = [(name, read(old, name), read(new, name)) for name in MEASURES]
+    return [Row(name, one, other) for name, one, other in pairs if one and other]
 
 
 def markdown(old: Mapping[str, Any], new: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -104,10 +73,10 @@ def markdown(old: Mapping[str, Any], new: Mapping[str, Any], rows: Sequence[Row]
     ]
     for row in rows:
         verdict = "**beyond noise**" if row.beyond_noise else "within noise"
-        state = "like real" if row.like_real else "unlike real"
+        state = "like real" if row.new.like_real else "unlike real"
         lines.append(
-            f"| {row.name} | {row.old:.4g} | {row.new:.4g} | {row.new - row.old:+.3g} "
-            f"| ±{row.noise:.2g} | {verdict} | {row.null:.4g} | {state} |"
+            f"| {row.name} | {row.old.value:.4g} | {row.new.value:.4g} | {row.change:+.3g} "
+            f"| ±{row.noise:.2g} | {verdict} | {row.new.null:.4g} | {state} |"
         )
     for name in BESIDE:
         if name in old and name in new:

@@ -351,6 +351,10 @@ class Evaluate(Section):
         return self
 
 
+class Report(Section):
+    real: bool  # whether the page shows real photos: without them it can be sent
+
+
 class Params(Section):
     """params.yaml."""
 
@@ -362,6 +366,7 @@ class Params(Section):
     train: Train
     generate: Generate
     evaluate: Evaluate
+    report: Report
 
 
 class Phantoms(Section):

@@ -1,0 +1,10 @@
+"""Section "Data" of the page."""
+
+from typing import Any
+
+from mpox.report.run import Run
+
+
+def section(run: Run) -> dict[str, Any]:
+    """The context of templates/data.html."""
+    return {}

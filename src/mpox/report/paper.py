@@ -1,0 +1,10 @@
+"""Section "For a paper" of the page."""
+
+from typing import Any
+
+from mpox.report.run import Run
+
+
+def section(run: Run) -> dict[str, Any]:
+    """The context of templates/paper.html."""
+    return {}

@@ -1,0 +1,33 @@
+import pytest
+
+from mpox import estimate
+from mpox.estimate import Estimate
+
+
+@pytest.mark.parametrize(
+    ("null", "off"), [(0.5, 0.0), (0.7, -1.0), (0.9, -2.0), (0.4, 1.0), (0.1, 4.0)]
+)
+def test_off_counts_the_width_of_the_interval_towards_the_null(null, off):
+    found = Estimate(value=0.5, low=0.4, high=0.7, null=null, noise=0.1)
+    assert found.off == pytest.approx(off)
+    assert found.like_real is (abs(off) < 1.001)
+
+
+def test_the_nulls_own_chance_adds_in_squares():
+    found = Estimate(0.0, 0.0, 0.03, null=0.05, noise=0.015, null_noise=0.04)
+    assert found.off == pytest.approx(-1.0)
+
+
+def test_without_any_chance_only_the_null_itself_is_like_real():
+    assert Estimate(1.0, 1.0, 1.0, null=1.0, noise=0.0).off == 0
+    assert Estimate(2.0, 2.0, 2.0, null=1.0, noise=0.0).off == float("inf")
+    assert Estimate(0.0, 0.0, 0.0, null=1.0, noise=0.0).off == float("-inf")
+
+
+def test_what_is_read_from_the_flat_metrics():
+    flat = {"fid_excess": 3.0, "fid_excess_lo": 1.0, "fid_excess_hi": 5.0, "fid_noise": 2.0}
+    assert estimate.read(flat, "fid_excess") == Estimate(3.0, 1.0, 5.0, 0.0, 2.0)
+    rate = {"copy_rate": 0.0, "copy_rate_lo": 0.0, "copy_rate_hi": 0.1, "copy_rate_noise": 0.05,
+            "copy_rate_null": 0.01, "copy_rate_null_noise": 0.02}  # fmt: skip
+    assert estimate.read(rate, "copy_rate") == Estimate(0.0, 0.0, 0.1, 0.01, 0.05, 0.02)
+    assert estimate.read(flat, "kid") is None
