@@ -18,7 +18,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import collection, comparison, evaluation, features, images, phantom, table
+from mpox import collection, comparison, estimate, evaluation, features, images, phantom, table
 from mpox.collection import Pictures
 
 SIDE = 64  # pixels
@@ -71,26 +71,27 @@ def main() -> None:
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
 
-        def collect(name: str, pictures: list[np.ndarray], lying: bool = False) -> Pictures:
+        def collect(name: str, pictures: list[np.ndarray], orientations: bool = False) -> Pictures:
             paths = [Path(folder, name, f"{i:03d}.png") for i in range(len(pictures))]
             each = EACH if name in PATIENTS else 1
             rows = {path.name: [i // each] for i, path in enumerate(paths)}
             table.write(Path(folder, name), ["patient"], rows)
             for path, picture in zip(paths, pictures, strict=True):
                 images.write(path, np.ascontiguousarray(picture))
-            return collection.collect(Path(folder, name), paths, SIDE, extractor, lying)
+            return collection.collect(Path(folder, name), paths, SIDE, extractor, orientations)
 
-        learnt = draw(1000, PATIENTS["training"], EACH)
-        train = collect("training", learnt, lying=True)
+        training = draw(1000, PATIENTS["training"], EACH)
+        train = collect("training", training, orientations=True)
+
+        def measured(test: Pictures, fake: Pictures) -> dict:
+            return estimate.flatten(evaluation.measure(test, fake, train, extractor, 0))
+
         inside = dict.fromkeys(comparison.MEASURES, 0)
         changed = dict.fromkeys(comparison.MEASURES, 0)
         for seed in reversed(range(SEEDS)):
             test = collect("test", draw(2000 + seed, PATIENTS["test"], EACH))
             first, second = (draw(start + seed, FRESH, 1) for start in (3000, 4000))
-            old, new = (
-                evaluation.measure(test, collect("fresh", each), train, extractor, SIDE, 0)
-                for each in (second, first)
-            )
+            old, new = (measured(test, collect("fresh", each)) for each in (second, first))
             for row in comparison.compare(old, new):
                 inside[row.name] += row.new.like_real
                 changed[row.name] += row.beyond_noise
@@ -100,9 +101,8 @@ def main() -> None:
                 f"two fresh sets beyond noise {changed[name]} of {SEEDS}"
             )
         for name, (spoil, meant) in SPOILT.items():
-            spoilt = collect("spoilt", spoil(first, learnt))
-            found = evaluation.measure(test, spoilt, train, extractor, SIDE, 0)
-            rows = comparison.compare(new, found)
+            spoilt = collect("spoilt", spoil(first, training))
+            rows = comparison.compare(new, measured(test, spoilt))
             beyond = {
                 row.name: f"{row.name} {row.old.value:.3g} → {row.new.value:.3g} ± {row.noise:.2g}"
                 for row in rows

@@ -12,6 +12,7 @@ and how many pictures of each folder at most.
 import json
 from pathlib import Path
 
+from mpox.errors import InputError
 from mpox.params import Params
 from stages import run
 
@@ -24,16 +25,21 @@ def main(
     pictures: Path,
     training: Path | None = None,
 ) -> None:
-    from mpox import checkpoints, evaluation, images
+    from mpox import checkpoints, estimate, evaluation, folders, images, sheets
 
-    numbers, sheets = evaluation.evaluate(
+    folders.check_vacant(pictures)
+    if metrics.exists():
+        raise InputError(f"{metrics}: exists already; remove it or name another file")
+    found = evaluation.evaluate(
         real, synthetic, params.evaluate, params.resolution, params.seed, training
     )
     pictures.mkdir(parents=True, exist_ok=True)
-    for name, sheet in sheets.items():
-        images.write(pictures / f"{name}.jpg", sheet)
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(numbers, indent=2) + "\n")
+    images.write(pictures / "contact_sheet.jpg", found.contact_sheet)
+    if found.pairs:
+        images.write(pictures / "suspicious_pairs.jpg", sheets.pairs(found.pairs))
+        sheets.write_table(pictures / "suspicious_pairs.csv", found.pairs)
+    flat = estimate.flatten(found.measures)
+    folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
     checkpoints.sweep("train_lora", "generate")
 
 

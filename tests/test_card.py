@@ -29,7 +29,7 @@ def test_the_hub_reads_its_metadata(written, tmp_path):
     loaded = ModelCard.load(tmp_path / "README.md")
     data = loaded.data.to_dict()
     assert data == yaml.safe_load(written.split("---\n")[1])
-    assert data["base_model"] == "models/tiny-sd"
+    assert "base_model" not in data  # a path on this machine names no model elsewhere
     assert data["library_name"] == "diffusers"
     assert data["instance_prompt"] == HOSTILE
     assert {"lora", "text-to-image", "diffusers"} <= set(data["tags"])
@@ -80,3 +80,14 @@ def test_a_base_whose_card_cannot_be_read_has_another_licence(content, settings,
     (tmp_path / "base" / "README.md").write_bytes(content)
     card.write(tmp_path, tmp_path / "base", settings, 350, COUNTS, True, 64, 1234)
     assert ModelCard.load(tmp_path / "README.md").data.license == "other"
+
+
+def test_a_published_base_is_named_as_others_load_it(settings, tmp_path):
+    card.write(tmp_path, Path("models/sd15"), settings, 350, COUNTS, True, 64, 1234)
+    assert ModelCard.load(tmp_path / "README.md").data.base_model == (
+        "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    )
+    assert (
+        '"stable-diffusion-v1-5/stable-diffusion-v1-5", safety'
+        in (tmp_path / "README.md").read_text()
+    )

@@ -127,7 +127,16 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         checkpoints.load(file)
 
 
-def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, inputs):
+def test_by_hand_nothing_is_swept_away(small, inputs, monkeypatch):
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    finished = inputs / ".checkpoints" / key(small, inputs)
+    checkpoints.finish(finished)
+    checkpoints.sweep("train_lora")
+    assert finished.is_dir()
+
+
+def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, inputs, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "evaluate")  # as DVC does
     finished, other = (inputs / ".checkpoints" / key(small, inputs, seed=seed) for seed in (1, 2))
     checkpoints.finish(finished)
     checkpoints.sweep("generate")

@@ -118,3 +118,13 @@ def test_hashes_find_what_compression_left(pictures):
     assert found.picture.tolist() == list(range(len(training)))
     assert found.cosine.min() > limit
     assert np.mean(copies.nearest(copies.hashes(fresh), known).cosine > limit) < 0.2
+
+
+@pytest.mark.parametrize(("bits", "fewer"), [(10, 10), (10.4, 11), (10.6, 11), (0, 0)])
+def test_a_limit_between_whole_numbers_of_bits_counts_what_is_below_it(bits, fewer):
+    """Cosines above the limit are those of pairs that differ in fewer bits than the limit's."""
+    limit = 1 - bits / 32
+    assert copies.fewer_than(limit) == fewer
+    for whole in range(16):
+        cosine = 1 - whole / 32
+        assert (cosine > limit) is (whole < fewer)

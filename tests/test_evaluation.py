@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,19 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from mpox import collection, evaluation, features, frechet, halves, images, kernel, sheets, table
+from mpox import (
+    collection,
+    estimate,
+    evaluation,
+    features,
+    frechet,
+    halves,
+    images,
+    kernel,
+    sheets,
+    ssim,
+    table,
+)
 from mpox.errors import InputError
 from mpox.params import Evaluate
 from stages.evaluate import main
@@ -24,6 +37,12 @@ def fill(folder: Path, count: int, seed: int, suffix: str = "png") -> Path:
         coarse = np.random.default_rng([seed, i]).integers(0, 256, (6, 6, 3), dtype=np.uint8)
         images.write(folder / f"{i:03d}.{suffix}", images.square(coarse, SIZE))
     return folder
+
+
+def evaluate(*arguments) -> tuple[dict, evaluation.Result]:
+    """The metrics as they are written, and the result itself."""
+    found = evaluation.evaluate(*arguments)
+    return estimate.flatten(found.measures), found
 
 
 @pytest.fixture
@@ -53,7 +72,7 @@ def prepared(tmp_path):
 def test_numbers_are_those_of_the_formulas(seen, tmp_path):
     """On the features of the pictures as they went in: squared, resized, recoded."""
     real, synthetic = fill(tmp_path / "real", 12, 0), fill(tmp_path / "synthetic", 12, 1, "jpg")
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, 16, 0)
+    metrics, _ = evaluate(real, synthetic, SETTINGS, 16, 0)
     expected = [
         images.recode(images.square(images.read(path), 16))
         for folder in (real, synthetic)
@@ -71,23 +90,23 @@ def test_numbers_are_those_of_the_formulas(seen, tmp_path):
 
 def test_identity_says_what_may_be_compared(seen, prepared):
     real, synthetic, training = prepared
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     identity = metrics["identity"]
     assert identity["features"] == "tiny" and identity["features_sha256"] == "01234567"
     assert {k: v for k, v in identity.items() if k.startswith("n_")} == {
         "n_test": 12, "n_training": 16, "n_synthetic": 14, "n_fid": 12, "n_half": 6,
     }  # fmt: skip
     assert (identity["neighbours"], identity["ms_ssim_scales"]) == (5, 2)
-    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    again, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert again == metrics
     (training / "000.png").write_bytes((synthetic / "000.png").read_bytes())
-    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    other, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert other["identity"].pop("split") != identity.pop("split")
     assert other["identity"] == identity
 
 
 def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen, prepared):
-    metrics, _ = evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
+    metrics, _ = evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     numbers = {k: v for k, v in metrics.items() if k != "identity"}
     for value in numbers.values():
@@ -102,12 +121,12 @@ def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen,
 
 
 def test_without_training_pictures_nothing_is_said_of_copies(seen, prepared):
-    metrics, sheets = evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0)
+    metrics, found = evaluate(*prepared[:2], SETTINGS, SIZE, 0)
     assert not [
         key for key in metrics if key.startswith(("copy", "hash", "fid_gap", "ssim_nearest"))
     ]
     assert metrics["identity"]["n_training"] == 0
-    assert list(sheets) == ["contact_sheet"]
+    assert found.pairs == []
 
 
 def test_halves_share_no_patient_of_the_table(seen, prepared, monkeypatch):
@@ -116,7 +135,7 @@ def test_halves_share_no_patient_of_the_table(seen, prepared, monkeypatch):
     monkeypatch.setattr(
         halves, "draw", lambda groups, *rest: (drawn.append(list(groups)), draw(groups, *rest))[1]
     )
-    evaluation.evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
+    evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
     test, synthetic, training = drawn[:3]
     assert test == [f"{i // 2}" for i in range(12)]
     assert training == [f"{90 + i // 4}" for i in range(16)]
@@ -125,11 +144,11 @@ def test_halves_share_no_patient_of_the_table(seen, prepared, monkeypatch):
 
 def test_a_copy_is_counted_and_shown_first(seen, prepared):
     real, synthetic, training = prepared
-    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    clean, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     turned = np.rot90(images.read(training / "005.png"))
     for i in (3, 4, 5, 6):
         images.write(synthetic / f"{i:03d}.png", turned)
-    metrics, pictures = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    metrics, found = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert metrics["copy_rate"] > 0.28 > clean["copy_rate"]
     assert metrics["copy_rate_null"] == clean["copy_rate_null"]
     assert metrics["copy_cosine"] > 0.999 > metrics["copy_threshold"]
@@ -137,17 +156,18 @@ def test_a_copy_is_counted_and_shown_first(seen, prepared):
     assert metrics["hash_rate"] > 0.28 > clean["hash_rate"]
     assert metrics["ssim_nearest"] > clean["ssim_nearest"] + 0.15
     side = sheets.SIDE
-    left, right = (pictures["suspicious_pairs"][:side, i * side : (i + 1) * side] for i in (0, 1))
+    sheet = sheets.pairs(found.pairs)
+    left, right = (sheet[:side, i * side : (i + 1) * side] for i in (0, 1))
     assert np.abs(left.astype(int) - right).mean() < 4
     assert np.abs(left.astype(int) - cv2.resize(turned, (side, side))).mean() < 12
 
 
 def test_a_collapsed_set_repeats_itself(seen, prepared):
     real, synthetic, *rest = prepared
-    clean, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    clean, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
     for i in range(7):
         images.write(synthetic / f"{i:03d}.png", images.read(synthetic / f"{i + 7:03d}.png"))
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
+    metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
     assert metrics["repeat_rate"] > 0.7 > clean["repeat_rate"]
     assert metrics["vendi_ratio"] < clean["vendi_ratio"]
     assert metrics["ms_ssim"] > clean["ms_ssim"]
@@ -155,8 +175,8 @@ def test_a_collapsed_set_repeats_itself(seen, prepared):
 
 def test_the_gap_says_which_pictures_were_learnt(seen, prepared):
     real, _, training = prepared
-    learnt, _ = evaluation.evaluate(real, training, SETTINGS, SIZE, 0, training)
-    held_out, _ = evaluation.evaluate(real, real, SETTINGS, SIZE, 0, training)
+    learnt, _ = evaluate(real, training, SETTINGS, SIZE, 0, training)
+    held_out, _ = evaluate(real, real, SETTINGS, SIZE, 0, training)
     assert learnt["fid_gap"] > 0 > held_out["fid_gap"]
 
 
@@ -164,14 +184,14 @@ def test_a_picture_the_table_does_not_list_is_named(seen, prepared):
     real, synthetic, training = prepared
     fill(real / "new", 1, 7)
     with pytest.raises(InputError, match=r"test/metadata\.csv: has no row for new/000\.png"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+        evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
 
 
 def test_identity_says_whether_patients_are_known(seen, prepared):
     real, synthetic, training = prepared
 
     def known() -> str:
-        metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+        metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
         return metrics["identity"]["patients"]
 
     assert known() == "known"
@@ -184,12 +204,12 @@ def test_identity_says_whether_patients_are_known(seen, prepared):
 
 def test_what_patients_are_called_changes_no_number(seen, prepared):
     real, synthetic, training = prepared
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     table.write(real, ["patient"], {f"{i:03d}.png": [f"x{9 - i // 2}"] for i in range(12)})
-    again, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    again, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert again == metrics
     table.write(real, ["patient"], {f"{i:03d}.png": [i // 3] for i in range(12)})
-    other, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    other, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
     assert other["identity"]["split"] != metrics["identity"]["split"]
 
 
@@ -200,12 +220,12 @@ def test_one_patient_alone_is_refused_by_folder(seen, prepared, which):
     names = [path.name for path in folder.glob("*.png")]
     table.write(folder, ["patient"], {name: [7] for name in names})
     with pytest.raises(InputError, match=f"{which}: too few patients"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+        evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
 
 
 def test_ssim_pairs_by_name_and_shows_how_little_it_says(seen, tmp_path):
     real, synthetic = fill(tmp_path / "real", 6, 0), fill(tmp_path / "synthetic", 7, 1)
-    metrics, _ = evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0)
+    metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0)
     a, b = (
         [images.recode(images.read(path)) for path in sorted(folder.iterdir())]
         for folder in (real, synthetic)
@@ -243,27 +263,29 @@ def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
 def test_max_pictures_limits_both_folders(seen, tmp_path):
     real, synthetic = fill(tmp_path / "real", 9, 0), fill(tmp_path / "synthetic", 14, 1)
     settings = SETTINGS.model_copy(update={"max_pictures": 5})
-    metrics, _ = evaluation.evaluate(real, synthetic, settings, SIZE, 0)
+    metrics, _ = evaluate(real, synthetic, settings, SIZE, 0)
     identity = metrics["identity"]
     assert (identity["n_test"], identity["n_synthetic"], identity["n_fid"]) == (5, 5, 5)
     assert len(seen) == 10
 
 
-def test_contact_sheet_has_the_real_pictures_on_the_left(tmp_path):
-    red, blue = np.zeros((2, SIZE, SIZE, 3), np.uint8)
-    red[..., 0] = blue[..., 2] = 255
-    for name, colour in (("real", red), ("synthetic", blue)):
-        (tmp_path / name).mkdir()
-        for i in range(40):
-            images.write(tmp_path / name / f"{i}.png", colour)
-    real, synthetic = (sorted((tmp_path / name).iterdir()) for name in ("real", "synthetic"))
-    sheet = evaluation.contact_sheet(real, synthetic, SIZE)
+def shown(colour: tuple[int, int, int], count: int) -> collection.Pictures:
+    """`count` pictures of one colour."""
+    pixels = np.full((count, SIZE, SIZE, 3), colour, np.uint8)
+    paths = [Path(f"{i}.png") for i in range(count)]
+    nothing = np.zeros((count, 1), np.float32)
+    return collection.Pictures(Path("."), paths, ["p"] * count, True, pixels, nothing, nothing)
+
+
+def test_contact_sheet_has_the_real_pictures_on_the_left():
+    real, synthetic = shown((255, 0, 0), 40), shown((0, 0, 255), 40)
+    sheet = evaluation.contact_sheet(real, synthetic)
     half = 4 * SIZE + 3 * 2
     assert sheet.shape == (8 * SIZE + 7 * 2, 2 * half + SIZE // 4, 3)
     left, right = sheet[:, :half], sheet[:, -half:]
     assert left[..., 0].min() > 250 and (left[..., 2] < 5).sum() == 32 * SIZE**2
     assert right[..., 2].min() > 250 and (right[..., 0] < 5).sum() == 32 * SIZE**2
-    few = evaluation.contact_sheet(real[:4], synthetic, SIZE)
+    few = evaluation.contact_sheet(real.subset(np.arange(4)), synthetic)
     assert few.shape == (SIZE, sheet.shape[1], 3)
 
 
@@ -271,14 +293,14 @@ def test_contact_sheet_has_the_real_pictures_on_the_left(tmp_path):
 def test_too_few_pictures_name_the_folder(seen, tmp_path, few):
     folders = [fill(tmp_path / name, 3 if name == few else 4, 0) for name in ("real", "synthetic")]
     with pytest.raises(InputError, match=f"{few}: 3 pictures, expected at least 4"):
-        evaluation.evaluate(*folders, SETTINGS, SIZE, 0)
+        evaluate(*folders, SETTINGS, SIZE, 0)
 
 
 def test_unreadable_pictures_are_named(seen, tmp_path):
     real, synthetic = fill(tmp_path / "real", 4, 0), fill(tmp_path / "synthetic", 4, 1)
     (synthetic / "torn.png").write_bytes((synthetic / "000.png").read_bytes()[:200])
     with pytest.raises(InputError, match=r"torn\.png"):
-        evaluation.evaluate(real, synthetic, SETTINGS, SIZE, 0)
+        evaluate(real, synthetic, SETTINGS, SIZE, 0)
 
 
 def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
@@ -286,7 +308,7 @@ def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
         features="inception_v3", weights="nowhere.pth", download=(), max_pictures=None
     )
     with pytest.raises(InputError, match=r"nowhere\.pth"):
-        evaluation.evaluate(tmp_path / "none", tmp_path / "none", settings, SIZE, 0)
+        evaluate(tmp_path / "none", tmp_path / "none", settings, SIZE, 0)
 
 
 def test_the_stage_writes_the_same_files_each_time(tmp_path):
@@ -300,6 +322,38 @@ def test_the_stage_writes_the_same_files_each_time(tmp_path):
         main(params, real, synthetic, metrics, pictures, real)
         written.append({path.name: path.read_bytes() for path in (metrics, *pictures.iterdir())})
     assert written[0] == written[1]
-    assert set(written[0]) == {"evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg"}
+    assert set(written[0]) == {
+        "evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg", "suspicious_pairs.csv",
+    }  # fmt: skip
     numbers = json.loads(written[0]["evaluation.json"])
     assert numbers["identity"]["features"] == "efficientnet_lite0" and numbers["fid"] > 0
+
+
+def test_the_table_of_pairs_says_what_the_sheet_shows(seen, prepared, tmp_path):
+    real, synthetic, training = prepared
+    images.write(synthetic / "004.png", np.rot90(images.read(training / "005.png")))
+    _, found = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
+    sheets.write_table(tmp_path / "pairs.csv", found.pairs)
+    with (tmp_path / "pairs.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["by"] for row in rows] == ["features"] * 3 + ["hashes"] * 3
+    for row in (rows[0], rows[3]):
+        assert (row["synthetic"], row["training"]) == ("004.png", "005.png")
+        assert float(row["cosine"]) > 0.999 and int(row["bits"]) <= 2
+        own, other = (
+            images.recode(images.read(path))
+            for path in (synthetic / "004.png", training / "005.png")
+        )
+        turned = images.ways(other)[int(row["orientation"])]
+        assert np.abs(own.astype(int) - turned).mean() < 4
+        assert float(row["ssim"]) == pytest.approx(ssim.similarity(own, turned), rel=1e-4)
+
+
+def test_by_hand_nothing_is_written_over(prepared, tmp_path, monkeypatch):
+    params = SimpleNamespace(evaluate=SETTINGS, resolution=SIZE, seed=7)
+    (tmp_path / "metrics.json").write_text("of another")
+    with pytest.raises(InputError, match=r"metrics\.json: exists already"):
+        main(params, *prepared[:2], tmp_path / "metrics.json", tmp_path / "sheets")
+    with pytest.raises(InputError, match="synthetic: holds files already"):
+        main(params, *prepared[:2], tmp_path / "new.json", prepared[1])
+    assert (tmp_path / "metrics.json").read_text() == "of another"

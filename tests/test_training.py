@@ -672,6 +672,7 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
         settings, augmented, held_out, tiny_sd, Path("again/lora"), Path("again/train")
     )
     assert contents(Path("again/lora")) == contents(Path("models/lora"))
+    monkeypatch.setenv("DVC_STAGE", "evaluate")
     checkpoints.sweep("generate")
     assert len(list(Path(".checkpoints").iterdir())) == 1
     checkpoints.sweep("train_lora")

@@ -7,6 +7,8 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from mpox.params import Train
 
+# Where a base model is to be had under a name that others can load it by.
+PUBLISHED = {"models/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 TEXT = """\
 # {title}
 
@@ -30,9 +32,9 @@ metadata that it was made by a trained algorithm.
 
 **A LoRA can leak its training photos.** A diffusion model can reproduce what it was trained on,
 and whoever has these weights can try. Treat them as the photos themselves: share them only as far
-as the patients' consent reaches. How many of the synthetic pictures are as like a training photo as
-no two {kinds} are is `copy_rate` in `metrics/evaluation.json`, beside `copy_rate_null`, what
-chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures is no proof that others
+as the patients' consent reaches. How many of the synthetic pictures are more like a training photo
+than 99 % of these are like {another} is `copy_rate` in `metrics/evaluation.json`, beside
+`copy_rate_null`, what chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures is no proof that others
 do not leak: `copy_rate_hi` is what n pictures leave possible.
 
 ## Parameters
@@ -61,7 +63,7 @@ def write(
     card claims nothing of other patients.
     """
     data = ModelCardData(
-        base_model=str(model),
+        base_model=PUBLISHED.get(model.as_posix()),
         library_name="diffusers",
         license=read(model).license or "other",  # the base's, which holds for the LoRA too
         tags=[
@@ -81,14 +83,14 @@ def write(
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
-        base=model,
+        base=PUBLISHED.get(model.as_posix(), model),
         resolution=resolution,
         seed=seed,
         **counts,
         others="photos of other patients"
         if patients_known
         else "other photos, perhaps of the same patients: who they are is not known",
-        kinds="patients" if patients_known else "photos",
+        another="another patient's" if patients_known else "another one",
         step=step,
         steps=settings.max_steps,
         select=settings.select,

@@ -66,7 +66,12 @@ def finish(work: Path) -> None:
 
 
 def sweep(*stages: str) -> None:
-    """Removes what finished runs of earlier stages left: DVC has recorded their outputs."""
+    """Removes what finished runs of earlier stages left, once DVC has recorded their outputs.
+
+    That it has done when it runs a later stage, and names it in DVC_STAGE: by hand nothing goes.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
     for stage in stages:
         for removed in _root().glob(f"{stage}-*.removed"):
             shutil.rmtree(removed)

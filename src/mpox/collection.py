@@ -2,8 +2,11 @@
 
 import hashlib
 import logging
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,38 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pictures:
-    """The test, the training or the synthetic pictures."""
+    """The test, the training or the synthetic pictures, each read once for all measures."""
 
+    folder: Path
     paths: list[Path]  # n
     patients: list[str]  # n; where none is known, each picture a number of its own
     known: bool  # whether the patients are
+    pixels: np.ndarray  # uint8 n×S×S×3, through the one geometry and codec all are measured in
     rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `images.ways`
     hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def side(self) -> int:
+        """S, in pixels."""
+        return self.pixels.shape[1]
+
+    def subset(self, places: np.ndarray) -> "Pictures":
+        """Those at `places`, in that order."""
+        return replace(
+            self,
+            paths=[self.paths[i] for i in places],
+            patients=[self.patients[i] for i in places],
+            pixels=self.pixels[places],
+            rows=self.rows[places],
+            hashes=self.hashes[places],
+        )
+
+    def drawn(self, count: int, rng: np.random.Generator) -> "Pictures":
+        """`count` of them at random, in random order."""
+        return self.subset(rng.permutation(len(self))[:count])
 
 
 def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
@@ -38,23 +66,42 @@ def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
 def collect(
     folder: Path,
     paths: list[Path],
-    resolution: int,
+    side: int,
     extractor: features.Extractor,
-    lying: bool,
+    orientations: bool = False,
 ) -> Pictures:
-    """Pictures of a folder, with its table's patients, and features; `lying`: in all ways."""
+    """Pictures of a folder at side×side, with its table's patients, and features.
+
+    `orientations`: features in all eight, as copies of training pictures are looked for.
+    """
     names = [path.relative_to(folder).as_posix() for path in paths]
     patients, known = table.groups(folder, names)
+    pixels = _read(paths, side)
 
     def shown() -> Iterator[np.ndarray]:
-        for picture in pictures(paths, resolution):
-            yield from images.ways(picture) if lying else [picture]
+        for picture in pixels:
+            yield from images.ways(picture) if orientations else [picture]
 
-    shape = (len(paths), images.WAYS, -1) if lying else (len(paths), -1)
-    total = len(paths) * (images.WAYS if lying else 1)
+    shape = (len(paths), images.WAYS, -1) if orientations else (len(paths), -1)
+    total = len(paths) * (images.WAYS if orientations else 1)
     rows = features.extract(shown(), extractor, total=total)
     hashes = copies.hashes(shown()).reshape(shape)
-    return Pictures(paths, patients, known, rows.reshape(shape), hashes)
+    return Pictures(folder, paths, patients, known, pixels, rows.reshape(shape), hashes)
+
+
+def _read(paths: Sequence[Path], side: int) -> np.ndarray:
+    """The pictures, uint8 n×side×side×3, in a file without a name: they may be many gigabytes."""
+    with tempfile.TemporaryFile() as stored:
+        pixels = np.memmap(stored, np.uint8, "w+", shape=(len(paths), side, side, 3))
+
+    def read(place: int) -> None:
+        pixels[place] = images.recode(images.square(images.read(paths[place]), side))
+
+    # Threads, for decoding and resizing leave Python free.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(read, range(len(paths))):
+            pass
+    return pixels
 
 
 def fingerprint(sets: Sequence[Pictures]) -> str:
@@ -66,9 +113,3 @@ def fingerprint(sets: Sequence[Pictures]) -> str:
             digest.update(hashlib.sha256(b"%d" % patient).digest())
         digest.update(b"end of set")
     return digest.hexdigest()[:8]
-
-
-def pictures(paths: list[Path], side: int) -> Iterator[np.ndarray]:
-    """The pictures, side×side, through the one geometry and codec all are measured in."""
-    for path in paths:
-        yield images.recode(images.square(images.read(path), side))

@@ -40,9 +40,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Row]:
     """The rows of two contents of metrics/evaluation.json.
 
     Both have the same test pictures, so what these contribute to the noise is the same on both
-    sides; what differs is which synthetic pictures were drawn, independently for each, so their
-    noises add in squares. Raises InputError where the identities differ: then no difference says
-    anything of the model.
+    sides; what differs is which synthetic pictures were drawn. Their noises add in squares, as of
+    independent drawings: runs that share their seeds are more alike, so this errs on the wide side.
+    Raises InputError where the identities differ: then no difference says anything of the model.
     """
     if "identity" not in old or "identity" not in new:
         side = "old" if "identity" not in old else "new"

@@ -1,10 +1,11 @@
-"""Synthetic pictures held against the training pictures: was one of them learnt by heart?
+"""Synthetic pictures held against the training pictures: is one of them a copy?
 
 A copy may be flipped or turned, as augmentation shows them, so each training picture is compared
-in all eight ways a square can lie. How alike two pictures of different patients can be is learnt
+in all eight orientations of a square. How alike two pictures of different patients can be is taken
 from the training set itself, and how often that alone raises an alarm from held-out pictures.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Nearest(NamedTuple):
 
     cosine: np.ndarray  # n
     picture: np.ndarray  # n, index of the training picture
-    way: np.ndarray  # n, how it lies: index into `images.ways`
+    way: np.ndarray  # n, its orientation: index into `images.ways`
 
 
 def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:
@@ -32,7 +33,7 @@ def nearest(rows: np.ndarray, training: np.ndarray) -> Nearest:
 def among(rows: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     """Cosine (n) of each of n×d features to its nearest one of another of `groups` (n).
 
-    n×WAYS×d: of each as it is to the others in all the ways they can lie.
+    n×WAYS×d: of each as it is to the others in all their orientations.
     """
     patient, lying = np.asarray(groups), rows.reshape(len(rows), -1, rows.shape[-1])
     return _nearest(lying[:, 0], lying, patient[:, None] == patient).cosine
@@ -55,9 +56,26 @@ def hashes(pictures: Iterable[np.ndarray]) -> np.ndarray:
     return np.where(np.stack(found), 1, -1).astype(np.float32)
 
 
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two vectors (d)."""
+    return float(_unit(one) @ _unit(other))
+
+
 def bits(cosine: float) -> int:
     """In how many of 64 bits two `hashes` of that cosine differ."""
-    return round(32 * (1 - cosine))
+    return round(_bits(cosine))
+
+
+def fewer_than(cosine: float) -> int:
+    """The number of bits than which those of a larger cosine than this one differ in fewer.
+
+    This one, a percentile, may lie between two whole numbers of bits.
+    """
+    return math.ceil(_bits(cosine))
+
+
+def _bits(cosine: float) -> float:
+    return round(32 * (1 - cosine), 6)  # less what floats make of whole numbers
 
 
 def _nearest(rows: np.ndarray, training: np.ndarray, excluded: np.ndarray) -> Nearest:

@@ -1,25 +1,21 @@
 """What a reviewer looks at: real beside synthetic pictures, and synthetic beside training ones."""
 
+import csv
+import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mpox import images
+from mpox import folders, images
+from mpox.memorisation import Pair
 
 ROWS, COLUMNS = 8, 4  # of each kind on a contact sheet
+COLUMNS_OF_TABLE = ("by", "synthetic", "training", "orientation", "cosine", "bits", "ssim")
 PAIRS = 3  # side by side in a row
 SIDE = 192  # pixels, of a picture in a pair: room for what is written below it
 LINE = 16  # pixels, the height of a written line
-
-
-class Pair(NamedTuple):
-    """A synthetic picture, the training picture it is most like, and a few words below each."""
-
-    synthetic: np.ndarray
-    training: np.ndarray
-    words: tuple[Sequence[str], Sequence[str]]
 
 
 def spread(count: int, rows: int) -> list[int]:
@@ -38,12 +34,27 @@ def contact(real: Sequence[np.ndarray], synthetic: Sequence[np.ndarray]) -> np.n
 
 
 def pairs(suspicious: Sequence[Pair]) -> np.ndarray:
-    """Pairs side by side, synthetic left, PAIRS in a row, words below."""
-    cells = [
-        np.hstack([_captioned(p.synthetic, p.words[0]), _captioned(p.training, p.words[1])])
-        for p in suspicious
-    ]
+    """Pairs side by side, synthetic left, PAIRS in a row, a few words below each picture."""
+    cells = []
+    for pair in suspicious:
+        likeness = (
+            f"cosine {pair.cosine:.4f}" if pair.by == "features" else f"{pair.bits} of 64 bits"
+        )
+        own = _captioned(pair.pictures[0], (Path(pair.synthetic).name, likeness))
+        other = _captioned(pair.pictures[1], (Path(pair.training).name, f"SSIM {pair.ssim:.3f}"))
+        cells.append(np.hstack([own, other]))
     return images.sheet([cells[i : i + PAIRS] for i in range(0, len(cells), PAIRS)], gap=8)
+
+
+def write_table(file: Path, suspicious: Sequence[Pair]) -> None:
+    """What `pairs` shows, a row a pair, numbers to six significant digits."""
+    buffer = io.StringIO(newline="")
+    rows = csv.writer(buffer, lineterminator="\n")
+    rows.writerow(COLUMNS_OF_TABLE)
+    for pair in suspicious:
+        values = (getattr(pair, column) for column in COLUMNS_OF_TABLE)
+        rows.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
+    folders.write(file, buffer.getvalue().encode())
 
 
 def _captioned(picture: np.ndarray, words: Sequence[str]) -> np.ndarray:
