@@ -1,18 +1,16 @@
 """Real folders through `prepare`, and its rules on random patients and duplicates."""
 
 import csv
-import math
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage
 import variants
 from PIL import Image
 
-from mpox import images, phantom, preparation
+from mpox import images, phantom, preparation, tone
 from mpox.errors import InputError
 from mpox.params import Data
 
@@ -252,28 +250,8 @@ def test_prepare_puts_dark_skin_into_training_and_test_set(tmp_path):
     assert dark_ones.count("train") in (2, 3, 4) and dark_ones.count("test") in (2, 3)
     for part in ("train", "test"):
         pictures = map(images.read, (tmp_path / "out" / part).glob("*.png"))
-        mean = np.mean([preparation.typology_angle(picture) for picture in pictures])
+        mean = np.mean([tone.typology_angle(picture) for picture in pictures])
         assert counts[f"tone_{part}"] == pytest.approx(mean, abs=0.051)
-
-
-def test_typology_angle_of_what_is_no_skin():
-    """Greys and blues from dark to light, and no jump from one end to the other."""
-    for tint in (0, 12):
-        angles = [
-            preparation.typology_angle(np.full((4, 4, 3), (v, v, v + tint), np.uint8))
-            for v in range(0, 240, 8)
-        ]
-        assert angles == sorted(angles) and -90 <= angles[0] < angles[-1] <= 90
-
-
-@pytest.mark.parametrize("colour", [(236, 200, 180), (198, 150, 120), (141, 85, 54), (60, 40, 30)])
-def test_typology_angle_against_skimage(colour):
-    """Of the median colour: a lesion on a third of the skin changes nothing."""
-    picture = np.full((30, 30, 3), colour, np.uint8)
-    picture[:10] = (120, 20, 30)
-    lightness, _, yellow = skimage.color.rgb2lab(np.array(colour) / 255)
-    expected = math.degrees(math.atan((lightness - 50) / yellow))
-    assert preparation.typology_angle(picture) == pytest.approx(expected, abs=0.5)
 
 
 def test_split_refuses_to_leave_one_empty():

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import stages.train_lora
-from mpox import base, checkpoints, images, latents, lora, loss, params, training
+from mpox import base, checkpoints, images, latents, lora, loss, params, sampling, training
 from mpox.errors import InputError
 from mpox.params import Train
 from mpox.training import Lesson
@@ -387,7 +387,7 @@ def test_what_a_run_leaves(run, small, tmp_path):
             "lora/pytorch_lora_weights.safetensors",
             *(
                 f"lora/validation/step-{step}/{i}.png"
-                for step in ("000008", "000013")
+                for step in ("000000", "000008", "000013")
                 for i in ("00000", "00001")
             ),
         ]
@@ -406,6 +406,18 @@ def test_what_a_run_leaves(run, small, tmp_path):
     sheets = [images.read(result / f"lora/validation/step-{s}/00000.png") for s in
               ("000008", "000013")]  # fmt: skip
     assert (sheets[0] != sheets[1]).any()
+
+
+def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small, tmp_path):
+    result = run(tmp_path, max_steps=3)
+    drawing = training._drawing(
+        small.train, small.train.validation_prompt, small.train.validation_images
+    )
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    sampling.draw_all(pipeline, tmp_path / "base", drawing, RESOLUTION, SEED, "validation")
+    for name in ("00000.png", "00001.png"):
+        drawn = (result / "lora/validation/step-000000" / name).read_bytes()
+        assert drawn == (tmp_path / "base" / name).read_bytes()
 
 
 def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
@@ -591,7 +603,7 @@ def test_a_bf16_base_trains_and_draws(run, tmp_path):
     result = run(tmp_path, precision="bf16", max_steps=5, validation_steps=2)
     weights = load_file(result / "lora" / lora.FILE_NAME)
     assert {value.dtype for value in weights.values()} == {torch.float32}
-    assert len(images.find(result / "lora" / "validation")[0]) == 6
+    assert len(images.find(result / "lora" / "validation")[0]) == 8
     assert all(images.read(path).std() > 1 for path in images.find(result / "lora")[0])
 
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox import duplicates, folders, halves, images, keypoints, patients, seeds, table
+from mpox import duplicates, folders, halves, images, keypoints, patients, seeds, table, tone
 from mpox.errors import InputError, line
 from mpox.params import Data
 
@@ -57,7 +57,7 @@ def prepare(
     number in a seeded order, or `unknown`), `group` (what is never split) and `data.columns`.
     The manifest says of every file below `source` what became of it; it alone has original names.
     `workers` (default: all cores) changes no result. Returned are the counts, and `tone_train` and
-    `tone_test`, the mean `typology_angle` of their pictures.
+    `tone_test`, the mean `tone.typology_angle` of their pictures.
 
     InputError, with nothing written, on: patients or a table that do not fit the photos; files that
     cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
@@ -124,7 +124,7 @@ def prepare(
     members = Counter(splits.values())
     spread = {
         # Not of val, which may be a single patient: metrics are in git.
-        part: np.mean([tone for group in tones if splits[group] == part for tone in tones[group]])
+        part: np.mean([each for group in tones if splits[group] == part for each in tones[group]])
         for part in ("train", "test")
     }
     return {
@@ -132,7 +132,7 @@ def prepare(
         **{name: pictures[name] for name in ("train", "val", "test")},
         "groups": len(splits),
         **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
-        **{f"tone_{name}": round(float(tone), 1) for name, tone in spread.items()},
+        **{f"tone_{name}": round(float(mean), 1) for name, mean in spread.items()},
         "exact_duplicates": len(twins),
         "near_duplicates": len(near),
         "invalid": len(refused),
@@ -241,18 +241,6 @@ def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
     return dict(zip(every, order.tolist(), strict=True))
 
 
-def typology_angle(picture: np.ndarray) -> float:
-    """The individual typology angle of the median colour (Chardon et al. 1991), in degrees.
-
-    tan⁻¹((L* − 50) / b*) of CIELAB, with b* at least 1, so that greys and blues have an order too:
-    skin is at some −60 (very dark) to 60 (very light). It is of the light and the lesion too, so
-    here it orders photos and classes nobody's skin. `picture`: uint8, H×W×3.
-    """
-    median = np.median(picture.reshape(1, -1, 3), axis=1, keepdims=True).astype(np.float32)
-    lightness, _, yellow = cv2.cvtColor(median / 255, cv2.COLOR_RGB2LAB).ravel()
-    return float(np.degrees(np.arctan((lightness - 50) / max(yellow, 1))))
-
-
 def split(
     tones: Mapping[str, Sequence[float]], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
@@ -355,7 +343,7 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
         hashes=duplicates.hashes(square),
         look=keypoints.describe(square),
-        tone=typology_angle(square),
+        tone=tone.typology_angle(square),
     )
 
 

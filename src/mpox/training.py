@@ -88,12 +88,22 @@ def train(
     main, started, done = accelerator.is_main_process, time.perf_counter(), learner.step
     result = work / "result"
     drawing = _drawing(settings, settings.validation_prompt, settings.validation_images)
+
+    def validate(step: int, curves: Curves) -> None:
+        """Draws the validation pictures of a step; of step 0 they are the base's own."""
+        folder = result / "lora" / "validation" / f"step-{step:06d}"
+        base.move_frozen(pipeline, accelerator.device)
+        sampling.draw_all(pipeline, folder, drawing, resolution, seed, "validation")
+        base.move_frozen(pipeline, torch.device("cpu"))
+        curves.show(step, folder)
+
     with Curves(result / "curves", settings, point.history if point else [], main) as curves:
         if point:
             best, now = point.best, point.now
         else:
             best = now = learner.measure(held)
             curves.log(0, {"val_loss": best.val_loss})
+            validate(0, curves)
         for step, value in learner.steps(lessons):
             learner.total += value
             last = step == settings.max_steps
@@ -112,11 +122,7 @@ def train(
             if step % settings.checkpointing_steps == 0 and main:
                 lora.save(learner.unet, result / "lora" / f"checkpoint-{step}")
             if step % settings.validation_steps == 0 or last:
-                folder = result / "lora" / "validation" / f"step-{step:06d}"
-                base.move_frozen(pipeline, accelerator.device)
-                sampling.draw_all(pipeline, folder, drawing, resolution, seed, "validation")
-                base.move_frozen(pipeline, torch.device("cpu"))
-                curves.show(step, folder)
+                validate(step, curves)
             if measured:
                 learner.save(work, best, now, curves.history)
         chosen = best if settings.select == "best" else now
