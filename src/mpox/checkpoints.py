@@ -24,7 +24,6 @@ from mpox.errors import InputError
 from mpox.params import Section
 
 FINISHED = "finished"  # the mark of a run that has written its outputs
-CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes")
 
 
@@ -38,15 +37,11 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
     plain = {k: v.model_dump() if isinstance(v, Section) else v for k, v in settings.items()}
     digest.update(json.dumps(plain, sort_keys=True).encode())
     for path in inputs:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        for file in files:
-            if file.name in CLUTTER:
-                continue
-            digest.update(file.relative_to(path.parent).as_posix().encode())
-            digest.update(_sha256(file))
+        own = folders.sha256(path) if path.is_file() else folders.digest(path)
+        digest.update(f"{path.name} {own}".encode())
     code = {name for name in sys.modules if name.startswith("mpox.")} - {"mpox.params"}
     for name in sorted(code):
-        digest.update(_sha256(Path(str(sys.modules[name].__file__))))
+        digest.update(folders.sha256(Path(str(sys.modules[name].__file__))).encode())
     for library in LIBRARIES:
         digest.update(version(library).encode())
     work = _root() / f"{stage}-{digest.hexdigest()[:24]}"
@@ -122,8 +117,3 @@ def load(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: {reason}; remove the file, and the run starts from its beginning"
         ) from None
-
-
-def _sha256(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()

@@ -30,15 +30,18 @@ class Estimate:
     null_noise: float = nan  # half the width of the null's own, where `low` and `high` lack it
 
     @property
-    def off(self) -> float:
-        """value − null, in units of the chance in it: −1 … 1 is what chance alone may give.
-
-        The unit is the interval's width towards the null and, added in squares, the null's own.
-        """
+    def unit(self) -> float:
+        """The chance in value − null: the interval's width towards the null, and the null's own."""
         width = self.high - self.value if self.null > self.value else self.value - self.low
-        unit = width if isnan(self.null_noise) else hypot(width, self.null_noise)
+        return width if isnan(self.null_noise) else hypot(width, self.null_noise)
+
+    @property
+    def off(self) -> float:
+        """value − null in `unit`s: −1 … 1 is what chance alone may give."""
         difference = self.value - self.null
-        return difference / unit if unit else copysign(inf, difference) if difference else 0.0
+        if not self.unit:
+            return copysign(inf, difference) if difference else 0.0
+        return difference / self.unit
 
     @property
     def like_real(self) -> bool:

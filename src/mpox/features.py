@@ -6,7 +6,6 @@ runs without a download; `torchvision_inception_v3` is what the earlier study ca
 is closest to what people see (Stein et al. 2023).
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from torchvision.ops import SqueezeExcitation
 from torchvision.transforms.functional import normalize
 from tqdm import tqdm
 
+from mpox import folders
 from mpox.errors import InputError
 from mpox.params import check_weights
 
@@ -96,7 +96,7 @@ def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
     net = fuse(net.eval())  # normalisation into the convolutions: half the time on a CPU
     # (x − 127) / 128 of TensorFlow's training code
     forward = _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
-    return Extractor("efficientnet_lite0", 1280, 224, _sha256(file), device, forward)
+    return Extractor("efficientnet_lite0", 1280, 224, folders.sha256(file), device, forward)
 
 
 def _same_padded(conv: nn.Conv2d) -> nn.Module:
@@ -110,7 +110,7 @@ def _inception_v3(file: Path, device: torch.device) -> Extractor:
     """The FID's Inception-v3, its TensorFlow resize included (Heusel et al. 2017)."""
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
     return Extractor(
-        "inception_v3", 2048, 299, _sha256(file), device, lambda pixels: net(pixels)[0]
+        "inception_v3", 2048, 299, folders.sha256(file), device, lambda pixels: net(pixels)[0]
     )
 
 
@@ -120,7 +120,7 @@ def _torchvision_inception_v3(file: Path, device: torch.device) -> Extractor:
     net.load_state_dict(torch.load(file, weights_only=True))
     net.fc = nn.Identity()
     forward = _preprocessed(net.eval().to(device), 299, IMAGENET_MEAN, IMAGENET_STD)
-    return Extractor("torchvision_inception_v3", 2048, 299, _sha256(file), device, forward)
+    return Extractor("torchvision_inception_v3", 2048, 299, folders.sha256(file), device, forward)
 
 
 def _dinov2(folder: Path, device: torch.device) -> Extractor:
@@ -139,7 +139,7 @@ def _dinov2(folder: Path, device: torch.device) -> Extractor:
     forward = _preprocessed(
         lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD
     )
-    sha256 = _sha256(folder / "model.safetensors")
+    sha256 = folders.sha256(folder / "model.safetensors")
     return Extractor("dinov2", net.config.hidden_size, 224, sha256, device, forward)
 
 
@@ -157,8 +157,3 @@ def _preprocessed(
         return net(normalize(resized, mean, std))
 
     return forward
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

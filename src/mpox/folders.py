@@ -1,5 +1,6 @@
 """Folders and files that are there whole or not at all."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mpox.errors import InputError
+
+CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of a folder: of what `sha256sum` prints of its files, in the order of their names."""
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    kept = sorted(name for name in names if Path(name).name not in CLUTTER)
+    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in kept)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def check_vacant(*folders: Path) -> None:

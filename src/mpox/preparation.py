@@ -336,10 +336,8 @@ def _inspect(resolution: int, path: Path, out: Path) -> Photo:
         )
     square = images.square(picture, min(shorter, 2 * resolution))
     images.write(out, square)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Photo(
-        sha256=sha256,
+        sha256=folders.sha256(path),
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
         hashes=duplicates.hashes(square),
         look=keypoints.describe(square),

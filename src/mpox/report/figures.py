@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 from cycler import cycler
 from markupsafe import Markup, escape
@@ -18,7 +19,7 @@ COLOURS = {
 }
 SERIES = list(COLOURS)[1:5]
 FAINT = "#100005"
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text, not paths
     "svg.hashsalt": "mpox",  # else the ids in it are random
     "font.family": "sans-serif",

@@ -1,10 +1,90 @@
-"""Section "Provenance" of the page."""
+"""Section "Provenance": every parameter, the hashes of what went in and came out, the versions."""
 
-from typing import Any
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from mpox import folders, params
+from mpox.params import Params
 from mpox.report.run import Run
+
+MAIN = (
+    "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes",
+    "albumentations", "opencv-python-headless", "numpy", "scipy", "pillow", "dvc", "dvclive",
+)  # fmt: skip
+LORA = "pytorch_lora_weights.safetensors"
+
+
+class Parameter(NamedTuple):
+    key: str
+    value: str
+    profile: str | None  # the profile's own value, where it differs
 
 
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/provenance.html."""
-    return {}
+    profile, rows = parameters(run.params, run.profiles)
+    versions = locked(run.lock.read_text(encoding="utf-8"))
+    return {
+        "profile": profile,
+        "parameters": rows,
+        "changed": sum(row.profile is not None for row in rows),
+        "hashes": hashes(run),
+        "main": {name: versions[name] for name in MAIN if name in versions},
+        "versions": versions,
+    }
+
+
+def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
+    """The profile that the run's parameters differ least from, and all of them beside its own."""
+    mine = flat(own.model_dump(mode="json"))
+    found = {
+        file.name: flat(params.read(file, Params).model_dump(mode="json"))
+        for file in (profiles / "embedded.yaml", profiles / "sd15.yaml")
+    }
+    nearest = min(found, key=lambda name: sum(found[name][key] != mine[key] for key in mine))
+    theirs = found[nearest]
+    return nearest, [
+        Parameter(key, value, theirs[key] if theirs[key] != value else None)
+        for key, value in mine.items()
+    ]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """A tree of parameters by dotted key, values as JSON has them, text without its quotes."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            found[f"{prefix}{key}"] = text
+    return found
+
+
+def hashes(run: Run) -> dict[str, str]:
+    """SHA-256 by what it is of. Of folders: of what sha256sum prints of their files."""
+    base = Path(run.params.model.path)
+    return {
+        "photos used (their hashes, sorted, a line each)": photos(run.prepared / "manifest.csv"),
+        f"base model, {base}": folders.digest(base),
+        "LoRA": folders.sha256(run.lora / LORA),
+        "synthetic pictures, with their table": folders.digest(run.synthetic),
+        f"weights of {run.identity['features']} (begin)": run.identity["features_sha256"],
+        "test and training photos as evaluated (begin)": run.identity["split"],
+    }
+
+
+def photos(manifest: Path) -> str:
+    """SHA-256 of the sorted SHA-256 of the photos that are in a set."""
+    with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        used = sorted(row["sha256"] for row in csv.DictReader(stream) if row["file"])
+    return hashlib.sha256("".join(f"{each}\n" for each in used).encode()).hexdigest()
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Versions by package, of a requirements file."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE))

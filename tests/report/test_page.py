@@ -1,0 +1,309 @@
+"""The page as a file: whole, the same each time, and harmless whatever the input holds."""
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+from runs import ROOT, evaluation, finished, picture, preparation
+
+from mpox import folders, params
+from mpox.errors import InputError
+from mpox.params import Params
+from mpox.report import data, page, pictures, provenance
+
+HOSTILE = [
+    "<script>window.hostile = 1</script>",
+    "\"><img src=x onerror='window.hostile = 1'>",
+    "{{ 7 * 7 }} {% for x in y %}",
+    "\u202eesrever\u202c \x07 bell",
+    "x" * 10_000,
+]
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text outside style and script."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.text, self.inside = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside not in ("style", "script"):
+            self.text += data
+
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        return [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(attrs["src"].split(",", 1)[1]))))
+            for tag, attrs in self.elements
+            if tag == "img" and attrs.get("src")
+        ]
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path):
+    one, two = (page.build(finished(tmp_path / name / "run")) for name in ("a", "b"))
+    assert one.replace(str(tmp_path / "a"), "") == two.replace(str(tmp_path / "b"), "")
+    assert page.build(finished(tmp_path / "c" / "run", n=7)) != one
+
+
+def test_nothing_is_loaded_and_no_script_but_our_own_may_run(tmp_path):
+    found = Page(page.build(finished(tmp_path)))
+    policy = next(a["content"] for t, a in found.elements if a.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert len(re.findall("'sha256-", policy)) == 1 and "unsafe-eval" not in policy
+    for tag, attrs in found.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        assert not [name for name in attrs if name.startswith("on")]
+        for name in ("src", "href", "xlink:href"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:image/")), (tag, attrs)
+    ids = [attrs["id"] for _, attrs in found.elements if "id" in attrs]
+    links = [a["href"][1:] for t, a in found.elements if t == "a"]
+    assert set(links) <= set(ids)
+    own = [i for i in ids if re.match(r"(measure|words|look|data|training|paper|prov)", i)]
+    assert len(own) == len(set(own))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_text(tmp_path, text):
+    changes = {f"{key}": json.dumps(text) for key in
+               ("generate.prompt", "train.validation_prompt", "train.instance_prompt",
+                "train.prior_preservation.class_prompt", "generate.negative_prompt")}  # fmt: skip
+    made = page.build(finished(tmp_path, changes=changes))
+    found = Page(made)
+    assert [tag for tag, _ in found.elements].count("script") == 1
+    assert not [attrs for _, attrs in found.elements if "onerror" in attrs]
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    assert found.text.count(shown) >= 5
+    assert "\u202e" not in made and "\x07" not in made
+
+
+def test_no_photos_name_and_no_patients_id_is_on_it(tmp_path):
+    made = page.build(finished(tmp_path))
+    assert "Jane" not in made and "MRN" not in made
+
+
+def test_without_real_photos_only_synthetic_pictures_are_left(tmp_path):
+    """Synthetic ones here are red, real ones are not."""
+
+    def draw(k: int, i: int, side: int) -> np.ndarray:
+        own = picture(k, i, side=side) // 4
+        own[..., 0 if k >= 3 else 1] += 190
+        return own
+
+    run = finished(tmp_path, draw=draw)
+    with_real, without = (
+        Page(page.build(finished(tmp_path / f"{real}", draw=draw, changes={"report.real": real})))
+        for real in ("true", "false")
+    )
+
+    def red(pixels: np.ndarray) -> bool:
+        return bool(np.mean(pixels[..., 0]) > np.mean(pixels[..., 1]))
+
+    assert [red(each) for each in with_real.pictures].count(False) == 6 + 2
+    assert without.pictures and all(red(each) for each in without.pictures)
+    assert "This page shows patients." in with_real.text
+    assert "This page shows patients." not in without.text
+    assert "No real photo is on this page" in without.text
+    assert len(without.pictures) == 6 + 2 + 2 * 3
+    assert run.params.report.real
+
+
+def test_every_picture_says_what_it_is(tmp_path):
+    found = Page(page.build(finished(tmp_path)))
+    alts = [attrs["alt"] for tag, attrs in found.elements if tag == "img" and "src" in attrs]
+    assert len(alts) == 6 + 6 + 4 + 6 and all(alts)
+    assert [alt for alt in alts if alt.startswith("real test photo")] == [
+        f"real test photo {i} of 6" for i in range(1, 7)
+    ]
+    assert "seed: 1003" in found.text and "prompt: clinical photo" in found.text
+    assert "step 0" in found.text and "the base" in found.text
+    assert "The LoRA kept is that of step 8" in " ".join(found.text.split())
+
+
+def test_pictures_of_one_call_have_one_side_within_the_budget():
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (512, 512, 3), dtype=np.uint8) for _ in range(20)]
+    found = pictures.encode(noise, 700_000)
+    assert sum(len(source) for source, _ in found) <= 700_000
+    assert {side for _, side in found} == {160}
+    assert {side for _, side in pictures.encode(noise[:2], 10**9)} == {384}
+    assert {side for _, side in pictures.encode([noise[0][:48, :48]], 10**9)} == {48}
+    assert {side for _, side in pictures.encode(noise, 10)} == {64}
+    assert pictures.encode([], 10) == []
+
+
+@pytest.mark.slow
+def test_five_hundred_and_five_hundred_pictures_of_512_pixels_are_15_megabytes_at_most(tmp_path):
+    """Of skin's smoothness with a camera's noise."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(0, 6, (512, 512, 3))
+
+    def draw(*key: int, side: int) -> np.ndarray:
+        own = picture(*key, side=side) + np.roll(grain, key[-1] * 37)[:side, :side]
+        return own.clip(0, 255).astype(np.uint8)
+
+    run = finished(tmp_path, n=8, side=512, draw=draw)
+    rows = (run.synthetic / "manifest.csv").read_text().splitlines()
+    for folder in (run.prepared / "test", run.synthetic):
+        files = sorted(folder.glob("*.png"))
+        for i in range(8, 500):
+            os.link(files[i % 8], folder / f"{files[i % 8].stem}-{i}.png")
+    rows += [row.replace(".png", f"-{i}.png") for i in range(8, 500) for row in [rows[1 + i % 8]]]
+    (run.synthetic / "manifest.csv").write_text("\n".join([*rows, ""]))
+    made = page.build(run).encode()
+    assert 5_000_000 < len(made) <= 15_000_000
+    assert len(Page(made.decode()).pictures) == 1000 + 4 + 6
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_the_flow_adds_up():
+    found = data.flow(preparation(6))
+    assert found["found"] == 18 + 2 + 5 + 7
+    assert found["found"] - sum(found["left_out"].values()) == found["used"]
+    assert sum(count for _, count, _ in found["sets"]) == found["used"]
+
+
+def test_tones_are_those_of_the_median_colour(tmp_path):
+    colour = (198, 150, 120)
+    run = finished(tmp_path, draw=lambda *key, side: np.full((side, side, 3), colour, np.uint8))
+    lightness, _, yellow = skimage.color.rgb2lab(np.array(colour) / 255)
+    expected = np.degrees(np.arctan((lightness - 50) / yellow))
+    for found in data.tones(run).values():
+        assert found == pytest.approx([expected] * 6, abs=0.5)
+
+
+def test_classes_of_tone_are_shares_of_all():
+    angles = np.array([-80.0, -31, -30, 9, 10, 27, 28, 40, 41, 54, 55, 89])
+    assert data.shares(angles) == pytest.approx([2 / 12] * 6)
+
+
+def test_a_set_of_few_patients_has_no_histogram(tmp_path):
+    run = finished(tmp_path)
+    run.preparation["groups_val"] = 4
+    assert set(data.tones(run)) == {"train", "test", "synthetic"}
+    assert "too few patients: validation" in Page(page.build(run)).text
+
+
+# ---------------------------------------------------------------- provenance
+
+
+def test_parameters_that_differ_from_the_profile_are_marked(tmp_path):
+    own = params.read(ROOT / "params.yaml", Params, {"train.rank": "16"})
+    name, rows = provenance.parameters(own, ROOT / "params")
+    assert name == "embedded.yaml"
+    assert [row for row in rows if row.profile is not None] == [("train.rank", "16", "8")]
+    assert len(rows) > 60
+    clinical = params.read(ROOT / "params/sd15.yaml", Params)
+    name, rows = provenance.parameters(clinical, ROOT / "params")
+    assert name == "sd15.yaml" and not [row for row in rows if row.profile is not None]
+
+
+def test_the_hash_of_a_folder_is_what_the_page_says_it_is(tmp_path):
+    (tmp_path / "a folder/sub").mkdir(parents=True)
+    (tmp_path / "a folder/b.txt").write_text("b")
+    (tmp_path / "a folder/sub/a.txt").write_text("a")
+    (tmp_path / "a folder/ü x.txt").write_text("ü")
+    command = (
+        "(cd 'a folder' && find * -type f | LC_ALL=C sort | xargs -d '\\n' sha256sum) | sha256sum"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert folders.digest(tmp_path / "a folder") == done.stdout.split()[0]
+    template = (page.TEMPLATES / "provenance.html").read_text()
+    assert command.replace("'a folder'", "FOLDER").replace("&&", "&amp;&amp;") in template
+
+
+def test_versions_are_the_locks(tmp_path):
+    lock = "numpy==2.5.5 \\\n    --hash=sha256:0\ntorch==2.15.0 ; sys_platform == 'linux' \\\n"
+    assert provenance.locked(lock) == {"numpy": "2.5.5", "torch": "2.15.0"}
+
+
+# ---------------------------------------------------------------- for a paper
+
+
+def text_of(tmp_path, metrics: dict | None = None, **changes: str) -> str:
+    run = finished(tmp_path, changes=changes, metrics=metrics)
+    return " ".join(Page(page.build(run)).text.split())
+
+
+def test_the_methods_have_the_runs_numbers(tmp_path):
+    text = text_of(
+        tmp_path / "a",
+        **{"train.rank": "5", "train.alpha": "2.5", "train.rslora": "true", "seed": "77"},
+    )
+    assert "18 photos of 18 patients were used, after 5 files that could not be used" in text
+    assert "LoRA, rank 5, α 2.5, scaled by α/√rank" in text
+    assert "min-SNR (Hang et al. 2023), γ = 5. Prior preservation (weight 0.5) used 32" in text
+    assert "seed 77." in text and "negative prompt “" not in text
+    plain = text_of(
+        tmp_path / "b",
+        evaluation(identity={"patients": "unknown"}),
+        **{
+            "train.min_snr_gamma": "null",
+            "train.prior_preservation.weight": "0",
+            "train.select": "last",
+            "train.dora": "true",
+            "generate.negative_prompt": "blurry",
+        },
+    )
+    assert "min-SNR" not in plain and "Prior preservation (" not in plain
+    assert "DoRA, rank 8" in plain and "which was the last, was kept" in plain
+    assert "negative prompt “blurry”" in plain
+    assert "18 photos whose patients were not known" in plain
+    assert "only groups of near duplicates: the patients are not known" in plain
+    assert "Whose photos these are is not known" in plain
+
+
+def test_what_a_guideline_asks_is_answered_from_the_numbers_or_left_to_the_authors(tmp_path):
+    metrics = evaluation(recall=0.61, copy_rate=0.02, copy_rate_hi=0.07)
+    made = page.build(finished(tmp_path, metrics=metrics))
+    assert "recall 0.61 (real photos 0.80)" in made
+    assert "2.0 % (up to 7.0 %) are as like a training photo" in made
+    answered, total = map(int, re.search(r"(\d+) of (\d+) questions are answered", made).groups())
+    assert total - answered == made.count("<td><b>for you to say</b></td>") > 5
+
+
+def test_the_citation_is_of_this_version():
+    import tomllib
+
+    import yaml
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"] and cited["license"] == project["license"]
+    assert cited["cff-version"] == "1.2.0" and cited["authors"] and cited["message"]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    (finished(tmp_path / "a").metrics / "evaluation.json").write_text("<<<<<<<")
+    (finished(tmp_path / "b").synthetic / "manifest.csv").unlink()
+    for name, said in (("a", r"evaluation\.json: no JSON"), ("b", r"manifest\.csv: cannot be r")):
+        folder = tmp_path / name
+        broken = replace(
+            finished(tmp_path / f"{name}2"),
+            synthetic=folder / "synthetic",
+            metrics=folder / "metrics",
+        )
+        with pytest.raises(InputError, match=said):
+            page.build(broken)

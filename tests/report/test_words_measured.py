@@ -1,0 +1,84 @@
+"""Real measurements of sets with a known fault: each gets the sentence that names it."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mpox import collection, estimate, evaluation, features, images, phantom, table
+from mpox.report import words
+
+SIDE = 48  # pixels
+PATIENTS = {"test": 16, "training": 16}  # of four pictures each
+
+pytestmark = pytest.mark.slow
+
+
+def draw(seed: int, patients: int, each: int) -> list[np.ndarray]:
+    return [
+        images.square(phantom.draw("mpox", i, j, seed=seed, size=2 * SIDE).picture, SIDE)
+        for i in range(patients)
+        for j in range(each)
+    ]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """The sentences on a set of pictures, by rule."""
+    folder = tmp_path_factory.mktemp("sets")
+    extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
+
+    def collect(name: str, pictures: list[np.ndarray]) -> collection.Pictures:
+        paths = [folder / name / f"{i:03d}.png" for i in range(len(pictures))]
+        each = 4 if name in PATIENTS else 1
+        table.write(folder / name, ["patient"], {p.name: [i // each] for i, p in enumerate(paths)})
+        for path, picture in zip(paths, pictures, strict=True):
+            images.write(Path(path), np.ascontiguousarray(picture))
+        return collection.collect(folder / name, paths, SIDE, extractor, name == "training")
+
+    test, train = (collect(name, draw(1000 * n, PATIENTS[name], 4)) for n, name in
+                   enumerate(PATIENTS, 1))  # fmt: skip
+    counts = {f"groups_{name}": n for name, n in zip(("test", "train"), (16, 16), strict=True)}
+
+    def sentences(name: str, pictures: list[np.ndarray]) -> dict[str, words.Sentence]:
+        measured = evaluation.measure(test, collect(name, pictures), train, extractor, 0)
+        found = words.sentences(estimate.flatten(measured), counts)
+        return {sentence.rule: sentence for sentence in found}
+
+    return sentences
+
+
+FRESH = partial(draw, 3000, 64, 1)
+
+
+def off(found: dict[str, words.Sentence]) -> set[str]:
+    return {rule for rule, sentence in found.items() if sentence.state == "off"}
+
+
+def test_fresh_phantoms_have_no_fault(said):
+    assert off(said("fresh", FRESH())) == set()
+
+
+def test_a_blurred_set_is_told_apart_and_implausible(said):
+    found = said("blurred", [cv2.GaussianBlur(each, (0, 0), 2) for each in FRESH()])
+    assert {"told apart", "implausible", "missing"} <= off(found)
+    assert "copies" not in off(found)
+
+
+def test_a_collapsed_set_is_too_alike(said):
+    found = said("collapsed", FRESH()[:32] * 2)
+    assert "alike" in off(found) and "repeat_rate" in found["alike"].text
+    assert "copies" not in off(found)
+
+
+def test_a_copying_set_holds_copies(said):
+    training, fresh = draw(2000, PATIENTS["training"], 4), FRESH()
+    turned = [np.rot90(training[i]) if i % 8 == 0 else each for i, each in enumerate(fresh)]
+    found = said("copying", turned)
+    assert off(found) == {"copies"}
+    counted = re.search(r"(\d+) of 64 are as like one as a copy", found["copies"].text)
+    assert counted and 8 <= int(counted[1]) <= 16  # and false alarms

@@ -1,0 +1,118 @@
+"""A finished run made by hand: small, and every number in it known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mpox import images, params, table
+from mpox.params import Params
+from mpox.report.run import Run
+
+ROOT = Path(__file__).parents[1]
+SIDE = 16  # pixels
+
+
+def evaluation(n: int = 100, **changes) -> dict:
+    """metrics/evaluation.json of a perfect set: each value is its null, within ±0.1 of chance."""
+    shares = ("precision", "recall", "density", "coverage")
+    found: dict = {
+        "identity": {
+            "features": "tiny", "features_sha256": "01234567",
+            "preprocessing": "square 16, JPEG 95, network 224", "split": "89abcdef",
+            "patients": "known", "n_test": n, "n_training": n, "n_synthetic": n, "n_fid": n,
+            "n_half": n // 2, "neighbours": 5, "ms_ssim_scales": 1,
+        },
+        "fid": 60.0, "fid_half": 80.0, "fid_floor": 80.0, "kid_p": 0.4,
+        "fid_excess": 0.0, "fid_excess_lo": -20.0, "fid_excess_hi": 20.0, "fid_noise": 9.0,
+        "fid_gap": 0.0, "fid_gap_lo": -20.0, "fid_gap_hi": 20.0, "fid_gap_noise": 9.0,
+        "copy_threshold": 0.96, "hash_threshold": 11, "copy_cosine": 0.94, "hash_bits": 12,
+        "copy_cosine_null": 0.95, "hash_bits_null": 12, "ssim": 0.4, "ssim_noise": 0.02,
+        "ssim_constant": 0.6, "ssim_real": 0.4,
+    }  # fmt: skip
+    nulls = {"kid": 0.03, "vendi_ratio": 1.0, "ms_ssim": 0.17} | dict.fromkeys(shares, 0.8)
+    for name, null in nulls.items():
+        found |= {name: null, f"{name}_null": null, f"{name}_noise": 0.05,
+                  f"{name}_lo": null - 0.1, f"{name}_hi": null + 0.1}  # fmt: skip
+    for name in ("repeat_rate", "copy_rate", "hash_rate"):
+        found |= {name: 0.0, f"{name}_lo": 0.0, f"{name}_hi": 0.036, f"{name}_noise": 0.018,
+                  f"{name}_null": 0.01, f"{name}_null_noise": 0.02}  # fmt: skip
+    identity = found["identity"] | changes.pop("identity", {})
+    return found | changes | {"identity": identity}
+
+
+def preparation(n: int = 6) -> dict:
+    """metrics/prepare.json: n pictures in every set, each of a patient of its own."""
+    sets = ("train", "val", "test")
+    return {
+        "pictures": 3 * n, **dict.fromkeys(sets, n), "groups": 3 * n,
+        **{f"groups_{name}": n for name in sets}, "tone_train": 14.0, "tone_test": 15.2,
+        "exact_duplicates": 2, "near_duplicates": 3, "invalid": 5, "other_files": 7,
+    }  # fmt: skip
+
+
+def picture(*key: int, side: int = SIDE) -> np.ndarray:
+    """A smooth random picture, uint8 side×side×3."""
+    coarse = np.random.default_rng(key).integers(40, 256, (4, 4, 3), dtype=np.uint8)
+    return images.square(coarse, side)
+
+
+def finished(
+    folder: Path,
+    n: int = 6,
+    side: int = SIDE,
+    changes: dict[str, str] | None = None,
+    metrics: dict | None = None,
+    draw=picture,
+) -> Run:
+    """n pictures in every set, two seeds' validation pictures at three steps."""
+    own = params.read(
+        ROOT / "params.yaml",
+        Params,
+        {"resolution": str(side), "model.path": str(folder / "base")} | (changes or {}),
+    )
+    run = Run(own, folder / "prepared", folder / "synthetic", folder / "lora", folder / "sheets",
+              folder / "metrics", ROOT / "params", ROOT / "requirements.lock")  # fmt: skip
+    manifest = ["source,sha256,group,split,file,reason"]
+    for k, part in enumerate(("train", "val", "test")):
+        (run.prepared / part).mkdir(parents=True)
+        for i in range(n):
+            name = f"{k}{i:015x}.png"
+            images.write(run.prepared / part / name, draw(k, i, side=side))
+            manifest.append(f"Jane Doe {k} {i}.jpg,{k}{i:063x},MRN-{i},{part},{part}/{name},")
+        rows = {f"{k}{i:015x}.png": [i, i] for i in range(n)}
+        table.write(run.prepared / part, ["patient", "group"], rows)
+    (run.prepared / "manifest.csv").write_text("\n".join([*manifest, ""]))
+    run.synthetic.mkdir()
+    manifest = ["file,prompt,negative_prompt,seed"]
+    for i in range(n):
+        images.write(run.synthetic / f"{i:05d}.png", draw(3, i, side=side), {"seed": str(i)})
+        manifest.append(f"{i:05d}.png,{json.dumps(own.generate.prompt)},,{1000 + i}")
+    (run.synthetic / "manifest.csv").write_text("\n".join([*manifest, ""]))
+    for step in (0, 4, 8):
+        validation = run.lora / f"validation/step-{step:06d}"
+        validation.mkdir(parents=True)
+        for i in range(2):
+            images.write(validation / f"{i:05d}.png", draw(4 + step, i, side=side))
+    (run.lora / "pytorch_lora_weights.safetensors").write_bytes(b"weights")
+    (folder / "base/unet").mkdir(parents=True)
+    (folder / "base/unet/config.json").write_text("{}")
+    run.sheets.mkdir()
+    (run.sheets / "suspicious_pairs.csv").write_text(
+        "by,synthetic,training,orientation,cosine,bits,ssim\n"
+        f"features,00001.png,0{2:015x}.png,1,0.94,20,0.4\n"
+        f"hashes,00002.png,0{1:015x}.png,0,0.9,12,0.5\n"
+    )
+    (run.metrics / "train/plots/metrics").mkdir(parents=True)
+    curves = {"loss": [0.3, 0.25], "val_loss": [0.3, 0.2], "learning_rate": [0.001, 0.0]}
+    for name, values in curves.items():
+        lines = [f"step\t{name}", *(f"{8 * i}\t{value}" for i, value in enumerate(values))]
+        (run.metrics / f"train/plots/metrics/{name}.tsv").write_text("\n".join([*lines, ""]))
+    contents = {
+        "prepare": preparation(n),
+        "evaluation": metrics or evaluation(n),
+        "train/metrics": {"step": 8, "selected": {"step": 8, "val_loss": 0.2}},
+    }
+    for name, content in contents.items():
+        (run.metrics / f"{name}.json").write_text(json.dumps(content))
+    return run
