@@ -14,6 +14,7 @@ setup: $(READY)
 
 repro: $(READY)
 	@started=$$SECONDS; dvc repro && echo "pipeline took $$((SECONDS - started)) s"
+	@echo "The run, to look at in a browser: data/report/index.html"
 
 test: $(READY)
 	pytest -n 2 --dist loadfile --no-loadscope-reorder $(COVERAGE)
@@ -36,7 +37,7 @@ bench: $(READY)
 crash: $(READY)
 	python tests/crash.py 30
 
-# What changed in the evaluation since BASE, and what of it is more than noise.
+# What changed since BASE, and what of it is more than noise; the pictures too: data/report/diff.html.
 BASE ?= main
 diff: $(READY)
 	@python -m stages.diff $(BASE)

@@ -7,6 +7,7 @@ It imports nothing heavy: a mistyped key is refused before torch is loaded.
 """
 
 import functools
+import hashlib
 import json
 import math
 import os
@@ -27,7 +28,6 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mpox import folders
 from mpox.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
@@ -513,7 +513,8 @@ def check_weights(features: str, weights: str | Path) -> Path:
     wanted = f"{source} with SHA-256 {sha256}"
     if not path.is_file():
         raise InputError(f"evaluate.weights: {path}: no such file; save there {wanted}")
-    found = folders.sha256(path)
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
         raise InputError(f"evaluate.weights: {path}: has SHA-256 {found}, expected {wanted}")
     return path

@@ -18,7 +18,7 @@ from runs import ROOT, evaluation, finished, picture, preparation
 from mpox import folders, params
 from mpox.errors import InputError
 from mpox.params import Params
-from mpox.report import data, page, pictures, provenance
+from mpox.report import data, html, page, pictures, provenance
 
 HOSTILE = [
     "<script>window.hostile = 1</script>",
@@ -41,6 +41,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         self.inside = tag
+        self.text += (
+            " " if tag in ("td", "th", "div", "p", "br", "li", "button", "figcaption") else ""
+        )
 
     def handle_endtag(self, tag):
         self.inside = ""
@@ -230,7 +233,7 @@ def test_the_hash_of_a_folder_is_what_the_page_says_it_is(tmp_path):
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert folders.digest(tmp_path / "a folder") == done.stdout.split()[0]
-    template = (page.TEMPLATES / "provenance.html").read_text()
+    template = (html.TEMPLATES / "provenance.html").read_text()
     assert command.replace("'a folder'", "FOLDER").replace("&&", "&amp;&amp;") in template
 
 

@@ -93,7 +93,7 @@ class Row:
 
     @property
     def point(self) -> float:
-        return _place(self.off)
+        return place(self.off)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -103,7 +103,7 @@ class Row:
             return self.point, self.point
         ends = [(end - null) / unit * self.about.worse for end in (self.found.low, self.found.high)]
         low, high = sorted(ends)
-        return _place(low), _place(high)
+        return place(low), place(high)
 
     @property
     def beyond_edge(self) -> bool:
@@ -120,7 +120,7 @@ def section(run: Run) -> dict[str, Any]:
             for name, said in OTHERS.items()
             if name in run.evaluation
         },
-        "axis": {"width": WIDTH, "middle": MIDDLE, "left": _place(-1), "right": _place(1)},
+        "axis": AXIS,
     }
 
 
@@ -137,7 +137,10 @@ def rows(run: Run) -> dict[str, list[Row]]:
     return {family: shown for family, shown in found.items() if shown}
 
 
-def _place(off: float) -> float:
+def place(off: float) -> float:
     """Where on the drawing a number of units of chance is, at most at its edge."""
     near = max(-EDGE, min(EDGE, off)) if isfinite(off) else (EDGE if off > 0 else -EDGE)
     return round(MIDDLE + near / EDGE * (MIDDLE - 12), 1)
+
+
+AXIS = {"width": WIDTH, "middle": MIDDLE, "left": place(-1), "right": place(1)}
