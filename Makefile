@@ -65,6 +65,7 @@ $(READY): requirements.lock
 	$(PYTHON) -m venv $$(test -e $@ || echo --clear) .venv
 	rm -f $@
 	python -m pip install --quiet --disable-pip-version-check uv
-	uv pip sync --python .venv --quiet --compile-bytecode --require-hashes \
-		$$(test -w ~ || echo --no-cache) requirements.lock
+	cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \
+		mkdir -p "$$cache" 2> /dev/null && test -w "$$cache" || without=--no-cache; \
+		uv pip sync --python .venv --quiet --compile-bytecode --require-hashes $$without requirements.lock
 	touch $@

@@ -1,9 +1,13 @@
-"""Downloads Stable Diffusion 1.x: `python -m stages.download REPOSITORY REVISION FOLDER`."""
+"""Downloads Stable Diffusion 1.x: `python -m stages.download REPOSITORY FOLDER`."""
 
 import os
 import shutil
 import sys
 from pathlib import Path
+
+import stages  # noqa: F401  puts this checkout's src on the path
+from mpox.errors import InputError
+from mpox.params import Params, read
 
 # Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
 FILES = (
@@ -48,4 +52,8 @@ def main(repository: str, revision: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    try:
+        (wanted,) = read(Path("params.yaml"), Params).model.download
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    main(sys.argv[1], wanted, Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Draws the synthetic pictures: `python -m stages.generate MODEL LORA OUT`."""
+"""Draws the synthetic pictures: `python -m stages.generate LORA OUT`."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
+def main(params: Params, adapter: Path, out: Path) -> None:
     """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
     from mpox import base, checkpoints, folders, lora, sampling
 
@@ -16,7 +16,7 @@ def main(params: Params, model: Path, adapter: Path, out: Path) -> None:
         folders.check_vacant(out)
     base.check_precision("generate.precision", params.generate.precision)
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
-    weights = adapter / lora.FILE_NAME
+    model, weights = Path(params.model.path), adapter / lora.FILE_NAME
     work = checkpoints.folder("generate", settings, [model, weights])
     pictures = work / "pictures"
     drawn = sampling.generate(

@@ -1,17 +1,17 @@
-"""Photos to split pictures: `python -m stages.prepare SOURCE OUT METRICS`."""
+"""Photos to split pictures: `python -m stages.prepare OUT METRICS`."""
 
 import json
 import logging
 from pathlib import Path
 
 from mpox.params import Params
-from stages import repository, run
+from stages import run
 
 
-def main(params: Params, source: Path, out: Path, metrics: Path) -> None:
+def main(params: Params, out: Path, metrics: Path) -> None:
     from mpox import preparation
 
-    repository.check("data.source", source)
+    source = Path(params.data.source)
     counts = preparation.prepare(source, out, params.data, params.resolution, params.seed)
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL MODEL LORA CURVES`."""
+"""Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL LORA CURVES`."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, augmented: Path, val: Path, model: Path, out: Path, curves: Path) -> None:
+def main(params: Params, augmented: Path, val: Path, out: Path, curves: Path) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
     from mpox import base, checkpoints, folders, training
 
     process = base.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out, curves)
+    model = Path(params.model.path)
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, model])
     result = training.train(

@@ -1,4 +1,4 @@
-"""Downloads the weights that evaluation measures with: `python -m stages.weights FEATURES FILE`."""
+"""Downloads the weights that evaluation measures with: `python -m stages.weights`."""
 
 import hashlib
 import sys
@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import stages  # noqa: F401  puts this checkout's src on the path
 from mpox import folders
 from mpox.errors import InputError
-from mpox.params import PUBLISHED, check_weights
+from mpox.params import PUBLISHED, Params, check_weights, read
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -48,6 +48,7 @@ def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], Path(sys.argv[2]))
+        wanted = read(Path("params.yaml"), Params).evaluate
+        main(wanted.features, Path(str(wanted.weights)))
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -216,13 +216,14 @@ def source(tmp_path_factory) -> Path:
 def stage(source: Path, out: Path, *changes: str) -> subprocess.CompletedProcess:
     """The stage as DVC calls it, by one to whom file modes apply: root may read all otherwise."""
     bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    command = ["stages.prepare", str(source), str(out), str(out.with_name("prepare.json"))]
+    command = ["stages.prepare", str(out), str(out.with_name("prepare.json"))]
     return subprocess.run(
         [
             *(bounded if os.geteuid() == 0 else []),
             sys.executable,
             "-m",
             *command,
+            f"data.source={json.dumps(str(source))}",
             "data.patients=none",
             *changes,
         ],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import stages.generate
 from mpox import base, images, lora
 from mpox.errors import InputError
-from mpox.params import Params
+from mpox.params import Model, Params
 
 RANK, ALPHA = 4, 10.0  # far from each other: a lost α would show
 KINDS = {
@@ -344,13 +344,13 @@ def test_the_stage_draws_with_an_older_file(old, tiny_sd, small, tmp_path, monke
     plain = StableDiffusionPipeline.from_pretrained(tiny_sd, unet=old)
     plain.save_pretrained(tmp_path / "by-hand")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    settings = Params.model_construct(**dict(small))
     drawn = {}
     for name, model in (("old", tiny_sd), ("by hand", tmp_path / "by-hand")):
         if name == "by hand":
             weights = load_file(tmp_path / lora.FILE_NAME)
             save_file({key: value * 0 for key, value in weights.items()}, tmp_path / lora.FILE_NAME)
-        stages.generate.main(settings, model, tmp_path, tmp_path / name)
+        own = Params.model_construct(**dict(small) | {"model": Model(path=str(model), download=())})
+        stages.generate.main(own, tmp_path, tmp_path / name)
         drawn[name] = [images.read(path) for path in images.find(tmp_path / name)[0]]
     assert len(drawn["old"]) == small.generate.num_images
     assert all((one == other).all() for one, other in zip(*drawn.values(), strict=True))

@@ -57,7 +57,8 @@ def train(repository: Path, inputs: list[Path], processes: int, code: str, **env
     """train_lora, tampered with by `code`, from `inputs` into `models` and `curves`."""
     head = "import os, signal, stages\nfrom mpox import images, training\n"
     head += "from mpox.errors import InputError\nfrom stages import train_lora\n"
-    words = ["python", "-c", head + code, *map(str, inputs), "models", "curves"]
+    augmented, val, model = map(str, inputs)
+    words = ["python", "-c", head + code, augmented, val, "models", "curves", f"model.path={model}"]
     return call(repository, processes, *words, **environment)
 
 
@@ -137,7 +138,7 @@ def test_an_error_in_one_process_stops_both(repository, inputs):
 def test_two_processes_draw_the_bytes_of_one(repository, inputs, alone, settings, tmp_path):
     """Five pictures in batches of two: the second process draws one batch, the first two."""
     model, adapter = inputs[2], alone / "lora"
-    stage = ["python", "-m", "stages.generate", str(model), str(adapter), "pictures"]
+    stage = ["python", "-m", "stages.generate", str(adapter), "pictures", f"model.path={model}"]
     done = call(repository, 2, *stage)
     assert done.returncode == 0, done.stderr
     drawn = contents(repository / "pictures")

@@ -463,13 +463,6 @@ def test_every_stage_asks(stage, key, copy):
     assert done.stderr.startswith(f"error: {key}: lesions: git neither holds nor ignores ")
 
 
-def test_prepare_asks_about_the_photos_that_it_is_given(copy):
-    command = [sys.executable, "-m", "stages.prepare", "lesions", "data/prepared", "prepare.json"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: data.source: lesions: git neither holds nor ignores ")
-
-
 @pytest.mark.slow
 def test_an_experiment_that_is_refused_leaves_nothing_in_git(tmp_path):
     """No object, reachable or not, of a private file."""

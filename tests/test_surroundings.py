@@ -314,7 +314,7 @@ def hostile() -> Iterator[str]:
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(
     variable, address, reason, hostile, tmp_path
 ):
-    words = ["owner/model", "0123abc", str(tmp_path)]
+    words = ["owner/model", str(tmp_path)]
     code = (
         "import runpy, time; time.sleep = id; runpy.run_module('stages.download', None, '__main__')"
     )

@@ -670,9 +670,10 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     short = small.train.model_copy(update={"max_steps": 2})
-    settings = params.Params.model_construct(**dict(small) | {"train": short})
+    own = params.Model(path=str(tiny_sd), download=())
+    settings = params.Params.model_construct(**dict(small) | {"train": short, "model": own})
     stages.train_lora.main(
-        settings, augmented, held_out, tiny_sd, Path("models/lora"), Path("metrics/train")
+        settings, augmented, held_out, Path("models/lora"), Path("metrics/train")
     )
     wandb.teardown()
     assert Path("models/lora", lora.FILE_NAME).is_file()
@@ -680,9 +681,7 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
     monkeypatch.delenv("WANDB_PROJECT")
     monkeypatch.setattr(training.Learner, "_backward", None)
     AcceleratorState._reset_state(reset_partial_state=True)
-    stages.train_lora.main(
-        settings, augmented, held_out, tiny_sd, Path("again/lora"), Path("again/train")
-    )
+    stages.train_lora.main(settings, augmented, held_out, Path("again/lora"), Path("again/train"))
     assert contents(Path("again/lora")) == contents(Path("models/lora"))
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     checkpoints.sweep("generate")
