@@ -47,11 +47,13 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
 		-o requirements.lock pyproject.toml
 
-# README's pictures, from the phantom run.
+# README's pictures and the page that anyone can look at, from the phantom run.
 docs: $(READY)
 	dvc repro --quiet
 	python benchmarks/embedded.py
 	cp models/lora/curves.png docs/
+	cp data/report/index.html docs/report.html
+	python benchmarks/screenshot.py data/report/index.html docs/report.png
 
 # The tables of what bad pictures, parameters, folders and surroundings lead to, from their tests.
 bad-input: $(READY)

@@ -175,7 +175,7 @@ def read_all(folder: str) -> np.ndarray:
 
 
 def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Rows of held-out phantoms, base alone, with the LoRA (features `found`), nearest learnt."""
+    """Named rows: held-out phantoms, base alone, with the LoRA (features `found`), its nearest."""
     held, learnt = read_all("data/prepared/test"), read_all("data/prepared/train")
     shown = np.linspace(0, len(synthetic) - 1, SHOWN).astype(int)
     some, known = (
@@ -183,8 +183,27 @@ def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.nda
     )
     nearest = np.argmax(some @ known.T, axis=1)
     spread = held[np.linspace(0, len(held) - 1, SHOWN).astype(int)]
-    rows = [spread, alone[:SHOWN], synthetic[shown], learnt[nearest]]
-    return images.sheet([[cv2.resize(each, None, fx=2, fy=2) for each in row] for row in rows])
+    rows = {
+        "held-out phantoms": spread,
+        "the base alone": alone[:SHOWN],
+        "with the LoRA": synthetic[shown],
+        "nearest training picture": learnt[nearest],
+    }
+    return images.sheet(
+        [
+            [label(name), *(cv2.resize(each, None, fx=2, fy=2) for each in row)]
+            for name, row in rows.items()
+        ]
+    )
+
+
+def label(name: str) -> np.ndarray:
+    """A row's name, a word a line, black on white, of a picture's size."""
+    drawn = np.full((2 * SIDE, 2 * SIDE, 3), 255, np.uint8)
+    for i, word in enumerate(name.split(), 1):
+        place, font = (6, 30 * i), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(drawn, word, place, font, 0.65, (0, 0, 0), 1, cv2.LINE_AA)
+    return drawn
 
 
 def look(pictures: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ def finished(
     own = params.read(
         ROOT / "params.yaml",
         Params,
-        {"resolution": str(side), "model.path": str(folder / "base")} | (changes or {}),
+        {"resolution": str(side), "model.path": str(folder / "base"), "data.source": "data/photos"}
+        | (changes or {}),
     )
     run = Run(own, folder / "prepared", folder / "synthetic", folder / "lora", folder / "sheets",
               folder / "metrics", ROOT / "params", ROOT / "requirements.lock")  # fmt: skip

@@ -129,6 +129,11 @@ def test_without_real_photos_only_synthetic_pictures_are_left(tmp_path):
     assert run.params.report.real
 
 
+def test_phantoms_are_no_patients(tmp_path):
+    text = Page(page.build(finished(tmp_path, changes={"data.source": "data/phantom/photos"}))).text
+    assert "procedural phantoms: they show nobody" in text and "shows patients" not in text
+
+
 def test_every_picture_says_what_it_is(tmp_path):
     found = Page(page.build(finished(tmp_path)))
     alts = [attrs["alt"] for tag, attrs in found.elements if tag == "img" and "src" in attrs]

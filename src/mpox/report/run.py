@@ -12,6 +12,8 @@ from mpox.errors import InputError
 from mpox.estimate import Estimate
 from mpox.params import Params
 
+PHANTOMS = "data/phantom/photos"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -25,6 +27,11 @@ class Run:
     metrics: Path
     profiles: Path  # params/, complete parameter files to hold this run's against
     lock: Path  # requirements.lock
+
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether the photos are the embedded phantoms, which show nobody."""
+        return self.params.data.source == PHANTOMS
 
     @cached_property
     def preparation(self) -> dict[str, float]:

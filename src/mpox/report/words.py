@@ -200,8 +200,12 @@ def _percent(share: float) -> str:
 
 
 def _interval(of: Estimate, percent: bool = False) -> str:
-    show = _percent if percent else "{:.3g}".format
+    show = _percent if percent else _plain
     return f"{show(of.value)}, interval {show(of.low)} to {show(of.high)}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:.3g}".replace("-", "−")
 
 
 def _share(of: Estimate) -> str:
