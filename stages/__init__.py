@@ -40,7 +40,7 @@ if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/
 # Warnings of libraries' that tell a user nothing: logger, and what the message has in it.
 NOISE = {
     "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # products of 4 bits: no stage has them
-    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # mpox.lora counts them itself
+    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # diffusion.lora counts them itself
     "diffusers.loaders.peft": "No LoRA keys associated to",
 }
 
@@ -132,7 +132,7 @@ def _check_files(params: Params) -> None:
     check_prompts(prompts, model)
     for key, precision in precisions.items():
         if precision == "fp16":  # else no stage that needs none is kept waiting for torch
-            from mpox import base
+            from mpox.diffusion import base
 
             base.start()
             base.check_precision(key, precision)

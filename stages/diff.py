@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 import stages  # noqa: F401  puts this checkout's src on the path
-from mpox import comparison, folders
+from mpox import folders
 from mpox.errors import InputError
+from mpox.measures import comparison
 from mpox.report import diff as page
 from mpox.report.provenance import flat
 

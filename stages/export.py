@@ -12,7 +12,7 @@ from mpox.errors import InputError
 
 
 def main(adapter: Path, file: Path) -> None:
-    from mpox import kohya
+    from mpox.diffusion import kohya
 
     kohya.export(adapter, file)
 

@@ -9,7 +9,8 @@ from stages import run
 
 def main(params: Params, adapter: Path, out: Path) -> None:
     """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
-    from mpox import base, checkpoints, folders, lora, sampling
+    from mpox import checkpoints, folders
+    from mpox.diffusion import base, lora, sampling
 
     process = base.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them

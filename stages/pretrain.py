@@ -14,7 +14,8 @@ for name, value in PINNED.items():
 
 
 def main(params: TinySD, model: Path) -> None:
-    from mpox import checkpoints, pretraining
+    from mpox import checkpoints
+    from mpox.embedded import pretraining
 
     work = checkpoints.folder("tiny-sd", {"tiny-sd": params}, [])
     pretraining.pretrain(model, work, params)

@@ -8,7 +8,8 @@ from stages import run
 
 def main(params: Params, augmented: Path, val: Path, out: Path, curves: Path) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
-    from mpox import base, checkpoints, folders, training
+    from mpox import checkpoints, folders
+    from mpox.diffusion import base, training
 
     process = base.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them

@@ -11,7 +11,8 @@ import torch
 import yaml
 from conftest import ROOT, contents
 
-from mpox import checkpoints, lora, sampling, training
+from mpox import checkpoints
+from mpox.diffusion import lora, sampling, training
 
 pytestmark = pytest.mark.slow
 

@@ -384,7 +384,7 @@ def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
     """But not of the rest of what these loggers say."""
     from diffusers import UNet2DConditionModel
 
-    from mpox import lora
+    from mpox.diffusion import lora
 
     unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
     lora.add(unet, 4, 4.0, "attention", 0)
