@@ -16,9 +16,9 @@ from torchvision.models import Inception_V3_Weights, inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import Dinov2Config, Dinov2Model
 
+from mpox.checks import PUBLISHED
 from mpox.errors import InputError
 from mpox.measures import features
-from mpox.params import PUBLISHED
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpox import images, seeds
+from mpox import images, seeds, table
 from mpox.errors import InputError
 from mpox.params import Augment
 from mpox.photos import augmentation
@@ -140,7 +140,10 @@ def augmented(source, tmp_path_factory) -> dict[str, bytes]:
 
 def test_augment_is_a_function_of_seed_key_and_copy_alone(source, augmented, tmp_path):
     """What the worker processes wrote is drawn again here, singly and backwards."""
-    assert set(augmented) == {f"{key:016x}-{copy}.jpg" for key in range(5) for copy in range(3)}
+    named = {f"{key:016x}-{copy}.jpg": copy for key in range(5) for copy in range(3)}
+    assert set(augmented) == {*named, table.NAME}
+    rows = table.parse(Path(table.NAME), augmented[table.NAME]).rows
+    assert {name: int(row["variant"]) for name, row in rows.items()} == named
     assert len(set(augmented.values())) == len(augmented)
     chain, again = augmentation.transforms(settings(p=0.5), 32), tmp_path / "again.jpg"
     for path in sorted(source.iterdir(), reverse=True):

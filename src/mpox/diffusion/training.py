@@ -23,7 +23,7 @@ from diffusers.optimization import get_scheduler
 from torch import Tensor
 from tqdm import tqdm
 
-from mpox import checkpoints, images, seeds, table
+from mpox import checkpoints, images, processes, seeds, table
 from mpox.diffusion import base, card, latents, lora, loss, sampling
 from mpox.diffusion.curves import Curves, History, check_tracker
 from mpox.errors import InputError
@@ -136,7 +136,7 @@ def train(
         lora.restore(learner.unet, chosen.weights)
         lora.save(learner.unet, result / "lora")
         counts = {
-            "originals": sum(file.stem.endswith("-0") for file in files),
+            "originals": _originals(augmented, files),
             "pictures": len(files),
             "held_out": len(held_files),
         }
@@ -403,8 +403,16 @@ def _accelerator(settings: Train) -> Accelerator:
     # Given so, no configuration of accelerate's divides the loss behind our back.
     whole = GradientAccumulationPlugin(num_steps=1)
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=whole)
-    base.check_precision("train.precision", settings.precision)
+    processes.check_precision("train.precision", settings.precision)
     return accelerator
+
+
+def _originals(folder: Path, files: list[Path]) -> int:
+    """How many of the training pictures are photos, not variants of one, by the folder's table."""
+    known = table.read(folder)
+    if known is None or "variant" not in known.columns:
+        return len(files)
+    return sum(known.row(file.name)["variant"] == "0" for file in files)
 
 
 def _micro_batch() -> int | None:

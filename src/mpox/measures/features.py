@@ -25,8 +25,8 @@ from torchvision.transforms.functional import normalize
 from tqdm import tqdm
 
 from mpox import folders
+from mpox.checks import check_weights
 from mpox.errors import InputError
-from mpox.params import check_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

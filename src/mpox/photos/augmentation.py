@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox import folders, images, seeds
+from mpox import folders, images, seeds, table
 from mpox.errors import InputError
 from mpox.params import Augment
 
@@ -33,11 +33,18 @@ def augment(
 
     Copy 0 is the picture itself (`images.square`), copies 1 … `settings.copies` are variants, each
     a function of the picture, `seed`, key and copy alone. `workers` (default: all cores) changes
-    no result.
+    no result. `out`/metadata.csv has the copy as `variant`, and what `source`'s table says.
     """
     paths, _ = images.find(source)
     if not paths:
         raise InputError(f"{source}: holds no pictures to augment")
+    known = table.read(source)
+    columns = known.columns if known else []
+    rows: dict[str, list[object]] = {}
+    for path in paths:
+        said = known.row(path.name) if known else {}
+        for copy in range(settings.copies + 1):
+            rows[_name(path, copy)] = [copy, *(said[column] for column in columns)]
     spawn = multiprocessing.get_context("spawn")
     with (
         folders.whole(out) as folder,
@@ -48,6 +55,7 @@ def augment(
         )
         for _ in tqdm(pool.map(vary, paths), "augmenting", len(paths), unit="photo"):
             pass
+        table.write(folder, ["variant", *columns], rows)
 
 
 @functools.lru_cache(maxsize=1)  # once a process: it takes milliseconds
@@ -125,8 +133,12 @@ def _start() -> None:
 
 def _vary(path: Path, folder: Path, settings: Augment, resolution: int, seed: int) -> None:
     picture = images.read(path)
-    images.write(folder / f"{path.stem}-0.jpg", images.square(picture, resolution))
+    images.write(folder / _name(path, 0), images.square(picture, resolution))
     chain = transforms(settings, resolution)
     for copy in range(1, settings.copies + 1):
         drawn = variant(chain, picture, seeds.derive(seed, "augment", path.stem, copy))
-        images.write(folder / f"{path.stem}-{copy}.jpg", drawn)
+        images.write(folder / _name(path, copy), drawn)
+
+
+def _name(path: Path, copy: int) -> str:
+    return f"{path.stem}-{copy}.jpg"
