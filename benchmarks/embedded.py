@@ -22,7 +22,10 @@ from scipy.special import log_softmax, softmax
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
-from mpox import base, features, frechet, images, lora, phantom, sampling, seeds
+from mpox import images, seeds
+from mpox.diffusion import base, lora, sampling
+from mpox.embedded import phantom
+from mpox.measures import features, frechet
 from mpox.params import Params, read
 
 PARAMS = read(ROOT / "params.yaml", Params, {})

@@ -15,7 +15,8 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import coverage, features, frechet, images, kernel
+from mpox import images
+from mpox.measures import coverage, features, frechet, kernel
 
 NEIGHBOURS = 3  # torch-fidelity's own
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))

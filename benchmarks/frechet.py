@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import sqrtm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
-from mpox import frechet
+from mpox.measures import frechet
 
 N, D = 376, 2048
 

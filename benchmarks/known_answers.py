@@ -18,8 +18,10 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import collection, comparison, estimate, evaluation, features, images, phantom, table
-from mpox.collection import Pictures
+from mpox import estimate, images, table
+from mpox.embedded import phantom
+from mpox.measures import collection, comparison, evaluation, features
+from mpox.measures.collection import Pictures
 
 SIDE = 64  # pixels
 PATIENTS = {"test": 26, "training": 32}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
-from mpox import coverage, frechet, kernel
+from mpox.measures import coverage, frechet, kernel
 
 SYNTHETIC, REAL, D = 20_000, 500, 2048
 

@@ -22,7 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import variants
 
 import stages  # noqa: F401
-from mpox import duplicates, images, keypoints, phantom
+from mpox import images
+from mpox.embedded import phantom
+from mpox.photos import duplicates, keypoints
 
 DISTANCE = 4  # bits: data.duplicate_distance
 SIDE = 512  # pixels, at most

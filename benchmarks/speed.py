@@ -66,7 +66,8 @@ def photos(folder: Path, side: int) -> Path:
     """Phantoms of `side` pixels, in `folder`."""
     import cv2
 
-    from mpox import images, phantom
+    from mpox import images
+    from mpox.embedded import phantom
 
     folder.mkdir()
     for i in range(PHOTOS):
@@ -79,7 +80,8 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
     """Photos and their variants, with all processes and with one."""
     import cv2
 
-    from mpox import augmentation, images, seeds
+    from mpox import images, seeds
+    from mpox.photos import augmentation
 
     source = photos(work / "photos", SIDE)
     settings, resolution = params.augment, params.resolution
@@ -113,8 +115,9 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     from accelerate import Accelerator
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mpox import base, images, latents
-    from mpox.training import Concept, Learner, Lesson
+    from mpox import images
+    from mpox.diffusion import base, latents
+    from mpox.diffusion.training import Concept, Learner, Lesson
 
     accelerator = Accelerator(
         mixed_precision="no" if params.train.precision == "fp32" else params.train.precision
@@ -207,7 +210,8 @@ def generation(params: Params, work: Path) -> tuple[float, float]:
     """The same pictures in batches, written meanwhile, and one by one."""
     import torch
 
-    from mpox import base, sampling, seeds
+    from mpox import seeds
+    from mpox.diffusion import base, sampling
 
     settings = params.generate
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))

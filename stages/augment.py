@@ -7,7 +7,7 @@ from stages import run
 
 
 def main(params: Params, source: Path, out: Path) -> None:
-    from mpox import augmentation
+    from mpox.photos import augmentation
 
     augmentation.augment(source, out, params.augment, params.resolution, params.seed)
 

@@ -8,15 +8,14 @@ parameters that differ and the same seeds' pictures too. Stops with 1, and says 
 do not compare.
 """
 
-import csv
-import io
 import json
 import sys
 from pathlib import Path
 
-import stages  # noqa: F401  puts this checkout's src on the path
-from mpox import comparison, folders
+import stages
+from mpox import folders, table
 from mpox.errors import InputError
+from mpox.measures import comparison
 from mpox.report import diff as page
 from mpox.report.provenance import flat
 
@@ -59,14 +58,15 @@ def _side(revision: str | None) -> page.Side:
         except (OSError, DvcException, DataIndexDirError):
             return None
 
-    listed = (read(f"{PICTURES}/manifest.csv") or b"").decode("utf-8", "replace")
-    rows = {row["seed"]: row for row in csv.DictReader(io.StringIO(listed, newline=""))}
+    listed = read(f"{PICTURES}/{table.NAME}")
+    drawn = table.parse(Path(PICTURES, table.NAME), listed).rows if listed else {}
+    files_of = {row["seed"]: file for file, row in drawn.items()}
     return page.Side(
         name,
         flat(_parameters(read("params.yaml") or b"{}")),
         metrics,
-        {seed: row["prompt"] for seed, row in rows.items()},
-        lambda seed: read(f"{PICTURES}/{rows[seed]['file']}"),
+        {row["seed"]: row["text"] for row in drawn.values()},
+        lambda seed: read(f"{PICTURES}/{files_of[seed]}"),
     )
 
 
@@ -83,7 +83,5 @@ def _parameters(content: bytes) -> dict:
 
 
 if __name__ == "__main__":
-    try:
+    with stages.plain_errors():
         sys.stdout.write(diff(*sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")

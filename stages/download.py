@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import stages  # noqa: F401  puts this checkout's src on the path
+import stages
 from mpox.errors import InputError
 from mpox.params import Params, read
 
@@ -52,8 +52,8 @@ def main(repository: str, revision: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        (wanted,) = read(Path("params.yaml"), Params).model.download
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    main(sys.argv[1], wanted, Path(sys.argv[2]))
+    with stages.plain_errors():
+        revisions = read(Path("params.yaml"), Params).model.download
+        if not revisions:
+            raise InputError("model.download: got [], expected the revision to download")
+        main(sys.argv[1], revisions[0], Path(sys.argv[2]))

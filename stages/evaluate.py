@@ -25,7 +25,8 @@ def main(
     pictures: Path,
     training: Path | None = None,
 ) -> None:
-    from mpox import checkpoints, estimate, evaluation, folders, images, sheets
+    from mpox import checkpoints, estimate, folders, images
+    from mpox.measures import evaluation, sheets
 
     folders.check_vacant(pictures)
     if metrics.exists():

@@ -7,12 +7,11 @@ write. No stage of DVC's: nothing follows from the file.
 import sys
 from pathlib import Path
 
-import stages  # noqa: F401  puts this checkout's src on the path
-from mpox.errors import InputError
+import stages
 
 
 def main(adapter: Path, file: Path) -> None:
-    from mpox import kohya
+    from mpox.diffusion import kohya
 
     kohya.export(adapter, file)
 
@@ -20,7 +19,5 @@ def main(adapter: Path, file: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(f"usage: {__doc__}")
-    try:
+    with stages.plain_errors():
         main(*map(Path, sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -1,6 +1,5 @@
 """Draws the synthetic pictures: `python -m stages.generate LORA OUT`."""
 
-import csv
 from pathlib import Path
 
 from mpox.params import Params
@@ -8,13 +7,14 @@ from stages import run
 
 
 def main(params: Params, adapter: Path, out: Path) -> None:
-    """The pictures and `manifest.csv` (file, prompt, seed of its CPU generator) in `out`."""
-    from mpox import base, checkpoints, folders, lora, sampling
+    """The pictures in `out`, with their table: `text`, `negative_prompt`, `seed`."""
+    from mpox import checkpoints, folders, processes, table
+    from mpox.diffusion import lora, sampling
 
-    process = base.start()
+    process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out)
-    base.check_precision("generate.precision", params.generate.precision)
+    processes.check_precision("generate.precision", params.generate.precision)
     settings = {"generate": params.generate, "resolution": params.resolution, "seed": params.seed}
     model, weights = Path(params.model.path), adapter / lora.FILE_NAME
     work = checkpoints.folder("generate", settings, [model, weights])
@@ -23,13 +23,9 @@ def main(params: Params, adapter: Path, out: Path) -> None:
         model, adapter, pictures, params.generate, params.resolution, params.seed
     )
     if process.is_main_process:
-        with (pictures / "manifest.csv").open("w", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(["file", "prompt", "negative_prompt", "seed"])
-            for file, number in drawn.items():
-                rows.writerow(
-                    [file, params.generate.prompt, params.generate.negative_prompt, number]
-                )
+        prompts = [params.generate.prompt, params.generate.negative_prompt]
+        rows = {name: [*prompts, seed] for name, seed in drawn.items()}
+        table.write(pictures, ["text", "negative_prompt", "seed"], rows)
         folders.copy(pictures, out)
         checkpoints.finish(work)
         checkpoints.sweep("train_lora")

@@ -10,7 +10,8 @@ def main(params: Phantoms, out: Path) -> None:
     """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`."""
     from tqdm import tqdm
 
-    from mpox import images, phantom
+    from mpox import images
+    from mpox.embedded import phantom
 
     out.mkdir(parents=True, exist_ok=True)
     for patient in tqdm(range(params.patients), desc="draw", unit="patient"):

@@ -9,7 +9,7 @@ from stages import run
 
 
 def main(params: Params, out: Path, metrics: Path) -> None:
-    from mpox import preparation
+    from mpox.photos import preparation
 
     source = Path(params.data.source)
     counts = preparation.prepare(source, out, params.data, params.resolution, params.seed)

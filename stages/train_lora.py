@@ -8,9 +8,10 @@ from stages import run
 
 def main(params: Params, augmented: Path, val: Path, out: Path, curves: Path) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
-    from mpox import base, checkpoints, folders, training
+    from mpox import checkpoints, folders, processes
+    from mpox.diffusion import training
 
-    process = base.start()
+    process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out, curves)
     model = Path(params.model.path)

@@ -1,15 +1,15 @@
 """Downloads the weights that evaluation measures with: `python -m stages.weights`."""
 
 import hashlib
-import sys
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-import stages  # noqa: F401  puts this checkout's src on the path
+import stages
 from mpox import folders
+from mpox.checks import PUBLISHED, check_weights
 from mpox.errors import InputError
-from mpox.params import PUBLISHED, Params, check_weights, read
+from mpox.params import Params, read
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -47,8 +47,6 @@ def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
 
 
 if __name__ == "__main__":
-    try:
+    with stages.plain_errors():
         wanted = read(Path("params.yaml"), Params).evaluate
         main(wanted.features, Path(str(wanted.weights)))
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 # Below two threads share a core: who waits must sleep.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import stages  # noqa: F401  sets the environment before torch is imported, as in every stage
-from mpox import images, params, phantom
+from mpox import images, params, table
+from mpox.embedded import phantom
 from mpox.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,9 +176,11 @@ def small() -> params.Params:
 @pytest.fixture(scope="session")
 def augmented(tmp_path_factory) -> Path:
     """Six training pictures: three originals and a variant of each."""
-    return _phantoms(
+    folder = _phantoms(
         tmp_path_factory.mktemp("augmented"), [f"{k}-{c}" for k in "abc" for c in "01"]
     )
+    table.write(folder, ["variant"], {file.name: [file.stem[-1]] for file in folder.glob("*.png")})
+    return folder
 
 
 @pytest.fixture(scope="session")

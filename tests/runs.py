@@ -85,11 +85,11 @@ def finished(
         table.write(run.prepared / part, ["patient", "group"], rows)
     (run.prepared / "manifest.csv").write_text("\n".join([*manifest, ""]))
     run.synthetic.mkdir()
-    manifest = ["file,prompt,negative_prompt,seed"]
+    rows = {}
     for i in range(n):
         images.write(run.synthetic / f"{i:05d}.png", draw(3, i, side=side), {"seed": str(i)})
-        manifest.append(f"{i:05d}.png,{json.dumps(own.generate.prompt)},,{1000 + i}")
-    (run.synthetic / "manifest.csv").write_text("\n".join([*manifest, ""]))
+        rows[f"{i:05d}.png"] = [own.generate.prompt, own.generate.negative_prompt, 1000 + i]
+    table.write(run.synthetic, ["text", "negative_prompt", "seed"], rows)
     for step in (0, 4, 8):
         validation = run.lora / f"validation/step-{step:06d}"
         validation.mkdir(parents=True)

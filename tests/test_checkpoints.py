@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpox import checkpoints, loss
+from mpox import checkpoints
+from mpox.diffusion import loss
 from mpox.errors import InputError
 
 
@@ -85,7 +86,7 @@ def test_other_code_has_another(small, inputs, monkeypatch):
     before = key(small, inputs)
     edited = inputs / "loss.py"
     edited.write_text(Path(str(loss.__file__)).read_text() + "\n")
-    monkeypatch.setattr(sys.modules["mpox.loss"], "__file__", str(edited))
+    monkeypatch.setattr(sys.modules["mpox.diffusion.loss"], "__file__", str(edited))
     assert key(small, inputs) != before
 
 

@@ -44,3 +44,10 @@ def test_the_committed_page_is_small_and_shows_phantoms():
     page = ROOT / "docs/report.html"
     assert page.stat().st_size < 1_000_000
     assert "models/tiny-sd" in page.read_text() and "data/phantom/photos" in page.read_text()
+
+
+def test_the_map_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    modules = {file.stem for file in (ROOT / "src/mpox").rglob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(\w+)`", text[text.index("| src/mpox/ | |") :]))
+    assert modules <= named, modules - named

@@ -17,7 +17,8 @@ from dvc.ignore import DvcIgnoreFilter
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from ruamel.yaml import YAML
 
-from mpox import images, phantom
+from mpox import images
+from mpox.embedded import phantom
 from mpox.errors import InputError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -46,7 +46,7 @@ def test_no_stage_is_stale(clone):
 @pytest.mark.parametrize(
     ("file", "old", "new", "stages"),
     [
-        ("src/mpox/ssim.py", "\n", "\n\n", {"evaluate"}),
+        ("src/mpox/measures/ssim.py", "\n", "\n\n", {"evaluate"}),
         ("params.yaml", "copies: ", "copies: 1", {"augment"}),
         ("dvc.yaml", "stages.augment data", "stages.augment ./data", {"augment"}),
         ("metrics/prepare.json", "{", "{ ", {"prepare"}),

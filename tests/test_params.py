@@ -132,7 +132,7 @@ def test_what_does_not_fit_together_is_refused(changes, mentions, tmp_path):
 def test_steps_are_refused_where_a_scheduler_leaves_its_timesteps(name):
     from diffusers import PNDMScheduler
 
-    from mpox.sampling import SCHEDULERS
+    from mpox.diffusion.sampling import SCHEDULERS
 
     base = PNDMScheduler.from_pretrained(ROOT / "models/tiny-sd", subfolder="scheduler")
     kind, options = SCHEDULERS[name]

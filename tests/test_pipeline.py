@@ -57,8 +57,9 @@ def test_deps_are_the_closure_of_the_imports(name):
     file = code(name).with_suffix(".py")
     declared = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
     rooms = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/") and dep not in declared}
-    # params.py has no default values: it can refuse a run but never change one.
-    modules = closure(file) - {"src/mpox/params.py"}
+    # Without default values the schema, as the checks, can refuse a run but never change one;
+    # what stages/__init__.py sets before all else decides the bits of every stage.
+    modules = closure(file) - {"src/mpox/params.py", "src/mpox/checks.py"} | {"src/mpox/pins.py"}
     inside = {module for module in modules if any(module.startswith(f"{r}/") for r in rooms)}
     assert all(any(module.startswith(f"{room}/") for module in inside) for room in rooms)
     assert declared == modules - inside | {file.relative_to(ROOT).as_posix()}
@@ -120,6 +121,12 @@ def test_params_are_the_sections_read(name):
     if whole:  # handed on as it is
         read = set(Params.model_fields)
     assert set(STAGES[name]["params"]) == read
+
+
+@pytest.mark.parametrize(("room", "other"), [("diffusion", "measures"), ("measures", "diffusion")])
+def test_training_and_measuring_do_not_know_each_other(room, other):
+    found = set().union(*(closure(file) for file in (ROOT / "src/mpox" / room).glob("*.py")))
+    assert found and not {file for file in found if file.startswith(f"src/mpox/{other}/")}
 
 
 @pytest.mark.parametrize("name", STAGES)

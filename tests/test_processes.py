@@ -1,149 +1,84 @@
-"""Two processes, as torchrun starts them, against one."""
+"""What launchers leave in the environment, and what a device cannot do."""
 
-import csv
-import os
-import subprocess
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
-from conftest import ROOT, contents
 
-from mpox import checkpoints, lora, sampling, training
-
-pytestmark = pytest.mark.slow
-
-STAGE = "stages.run(train_lora.main)"
-EVERY_STEP = f"training.LOG_STEPS = 1; {STAGE}"
-# The first process dies as by a power cut, the other one waits for it in the exchange of gradients.
-POWER_CUT = f"""
-save = training.Learner.save
-def last_save(learner, *state):
-    save(learner, *state)
-    if learner.step == 8 and os.environ["RANK"] == "0":
-        os.kill(os.getpid(), signal.SIGKILL)
-training.Learner.save = last_save
-{STAGE}
-"""
-# The second process finds a file it cannot read.
-ONE_FAILS = f"""
-def unreadable(path):
-    raise InputError(f"{{path}}: cannot be read")
-if os.environ["RANK"] == "1":
-    images.read = unreadable
-{STAGE}
-"""
+from mpox import processes
+from mpox.errors import InputError
 
 
-def call(folder: Path, processes: int, *command: str, **environment: str):
-    """A command in `folder`, with dvc.yaml's LAUNCH for so many processes, of as many threads."""
-    launch = ["torchrun", "--nproc-per-node", str(processes), "--no-python"]
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {"PATH": programs, "PYTHONPATH": str(ROOT), "WANDB_PROJECT": ""}
-    settings["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # torchrun would set 1
-    return subprocess.run(
-        [*(launch if processes > 1 else []), *command],
-        cwd=folder,
-        env=os.environ | settings | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_half_precision_without_a_gpu(device, monkeypatch, caplog):
+    """fp16 is refused, bf16 allowed with a word."""
+    monkeypatch.setattr(
+        processes, "PartialState", lambda: SimpleNamespace(device=torch.device(device))
     )
-
-
-def train(repository: Path, inputs: list[Path], processes: int, code: str, **environment: str):
-    """train_lora, tampered with by `code`, from `inputs` into `models` and `curves`."""
-    head = "import os, signal, stages\nfrom mpox import images, training\n"
-    head += "from mpox.errors import InputError\nfrom stages import train_lora\n"
-    augmented, val, model = map(str, inputs)
-    words = ["python", "-c", head + code, augmented, val, "models", "curves", f"model.path={model}"]
-    return call(repository, processes, *words, **environment)
-
-
-@pytest.fixture(scope="module")
-def inputs(augmented, held_out, tiny_sd) -> list[Path]:
-    return [augmented, held_out, tiny_sd]
-
-
-@pytest.fixture(scope="module")
-def settings(small):
-    """The held-out loss at every other step, and with it a resume point; noise between steps."""
-    train = small.train.model_copy(update={"val_loss_steps": 2, "select": "last"})
-    generate = small.generate.model_copy(update={"scheduler": "dpm++_sde"})
-    return small.model_copy(update={"train": train, "generate": generate})
+    processes.check_precision("generate.precision", "fp32")
+    assert not caplog.records
+    processes.check_precision("generate.precision", "bf16")
+    assert ("generate.precision: bf16 takes" in caplog.text) == (device == "cpu")
+    if device == "cpu":
+        with pytest.raises(InputError, match=r"generate\.precision: got fp16, which needs a GPU"):
+            processes.check_precision("generate.precision", "fp16")
+    else:
+        processes.check_precision("generate.precision", "fp16")
 
 
 @pytest.fixture
-def repository(settings, tmp_path) -> Path:
-    """A folder to run stages in."""
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    return tmp_path
+def alone(monkeypatch):
+    """No launcher's variables, nor accelerate's."""
+    for name in (*processes.LAUNCHER, *processes.FOREIGN):
+        monkeypatch.delenv(name, raising=False)
 
 
-def curve(folder: Path, name: str) -> dict[int, float]:
-    with (folder / "plots" / "metrics" / f"{name}.tsv").open() as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return {int(row["step"]): float(row[name]) for row in rows}
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"WORLD_SIZE": "4", "RANK": "0"},
+            "RANK, WORLD_SIZE: set without LOCAL_RANK, MASTER_ADDR, MASTER_PORT, as if left from "
+            "another job; unset RANK WORLD_SIZE, or start with LAUNCH=",
+        ),
+        ({"RANK": "3"}, "RANK: set without LOCAL_RANK, WORLD_SIZE, MASTER"),
+        ({"LOCAL_RANK": "0"}, "LOCAL_RANK: set without RANK, WORLD_SIZE, MASTER"),
+        (
+            {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "29500"},
+            "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_PORT: set without MASTER_ADDR",
+        ),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE: got 'many', expected a number; unset WORLD_SIZE"),
+        (
+            {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "no port"},
+            "the processes launched cannot be joined: .*; see docs/scaling.md, or unset RANK ",
+        ),
+        *(
+            ({name: "true"}, f"{name}: got 'true', which is not supported; unset {name}")
+            for name in processes.FOREIGN
+        ),
+    ],
+)
+def test_what_a_job_script_left_over_is_one_line(given, said, alone, monkeypatch):
+    """And no traceback of accelerate's or PyTorch's."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"^{said}") as refused:
+        processes.start()
+    assert "\n" not in str(refused.value)
 
 
-@pytest.fixture(scope="module")
-def alone(inputs, settings, tmp_path_factory) -> Path:
-    """One process, its training loss logged at every step."""
-    work = tmp_path_factory.mktemp("alone")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("WANDB_PROJECT", raising=False)
-        patch.setattr(training, "LOG_STEPS", 1)
-        seed, side = settings.seed, settings.resolution
-        return training.train(*inputs, work, settings.train, side, seed)
-
-
-def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
-    """Each takes two of a batch's four samples, one at a time."""
-    done = train(repository, inputs, 2, EVERY_STEP, MPOX_MICRO_BATCH="1")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("trained 13 steps") == 1  # the log is the first process's
-    for name in ("loss", "val_loss"):
-        expected, found = (
-            curve(folder, name) for folder in (alone / "curves", repository / "curves")
-        )
-        assert len(expected) == {"loss": 13, "val_loss": 8}[name]
-        assert found == pytest.approx(expected, rel=1e-5)
-    left, expected_files = contents(repository / "models"), contents(alone / "lora")
-    assert left.keys() == expected_files.keys()
-    [work] = (repository / ".checkpoints").iterdir()
-    assert (work / checkpoints.FINISHED).exists()
-
-
-def test_a_run_of_two_processes_is_finished_by_one(repository, inputs, alone):
-    """And when one dies the other does not wait for ever."""
-    killed = train(repository, inputs, 2, POWER_CUT)
-    assert killed.returncode != 0 and not (repository / "models").exists()
-    done = train(repository, inputs, 1, STAGE)
-    assert done.returncode == 0 and "resuming after step 8" in done.stderr, done.stderr
-    each = curve(alone / "curves", "loss")
-    mean = {10: sum(each[i] for i in range(1, 11)) / 10, 13: (each[11] + each[12] + each[13]) / 3}
-    assert curve(repository / "curves", "loss") == pytest.approx(mean, rel=1e-5)
-    val_loss = curve(alone / "curves", "val_loss")
-    assert curve(repository / "curves", "val_loss") == pytest.approx(val_loss, rel=1e-5)
-
-
-def test_an_error_in_one_process_stops_both(repository, inputs):
-    done = train(repository, inputs, 2, ONE_FAILS)
-    assert done.returncode != 0 and "cannot be read" in done.stderr
-    assert not (repository / "models").exists()
-
-
-def test_two_processes_draw_the_bytes_of_one(repository, inputs, alone, settings, tmp_path):
-    """Five pictures in batches of two: the second process draws one batch, the first two."""
-    model, adapter = inputs[2], alone / "lora"
-    stage = ["python", "-m", "stages.generate", str(adapter), "pictures", f"model.path={model}"]
-    done = call(repository, 2, *stage)
-    assert done.returncode == 0, done.stderr
-    drawn = contents(repository / "pictures")
-    assert drawn.pop("manifest.csv").count(b"\n") == 6
-    folder, side = tmp_path / "alone", settings.resolution
-    sampling.generate(model, adapter, folder, settings.generate, side, settings.seed)
-    assert drawn == contents(folder)
-    assert (adapter / lora.FILE_NAME).is_file() and len(drawn) == 5
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "-1"},
+        {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "3"},
+        {"ACCELERATE_USE_DEEPSPEED": "false", "ACCELERATE_USE_FSDP": ""},
+    ],
+)
+def test_what_says_nothing_of_processes_changes_nothing(given, alone, monkeypatch):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    state = processes.start()
+    assert state.num_processes == 1 and state.is_main_process

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import crash
 import pytest
+from datasets import load_dataset
 from ruamel.yaml import YAML
 
 from mpox import images
@@ -131,7 +132,9 @@ def finished(tmp_path_factory) -> tuple[Path, dict[str, float]]:
     """After `dvc repro`: the repository, and how many seconds each stage took."""
     folder = tiny(tmp_path_factory.mktemp("repository"))
     durations = crash.run(folder)
-    assert list(durations) == ["prepare", "augment", "train_lora", "generate", "evaluate"]
+    assert list(durations) == [
+        "prepare", "augment", "train_lora", "generate", "evaluate", "report",
+    ]  # fmt: skip
     commit(folder)
     return folder, durations
 
@@ -164,8 +167,23 @@ def test_no_two_sets_share_a_patient(repository):
 def test_synthetic_pictures_are_there(repository):
     pictures, others = images.find(repository / "data/synthetic")
     assert [path.name for path in pictures] == [f"{i:05d}.png" for i in range(5)]
-    assert [path.name for path in others] == ["manifest.csv"]
+    assert [path.name for path in others] == ["metadata.csv"]
     assert {images.read(path).shape for path in pictures} == {(64, 64, 3)}
+
+
+def test_hugging_face_opens_every_folder_of_pictures(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    for name, columns in (
+        ("prepared", {"patient", "group"}),
+        ("augmented", {"variant", "patient", "group"}),
+        ("synthetic", {"text", "negative_prompt", "seed"}),
+    ):
+        folder = str(repository / "data" / name)
+        opened = load_dataset("imagefolder", data_dir=folder, cache_dir=str(tmp_path / "cache"))
+        assert columns <= set(opened["train"].column_names), name
+        counted = images.find(Path(folder, "train") if name == "prepared" else Path(folder))[0]
+        assert opened["train"].num_rows == len(counted)
+    assert opened["train"]["seed"][0] > 2**32 and opened["train"]["text"][0].startswith("clinical")
 
 
 def test_nothing_is_left_behind(repository):
@@ -180,13 +198,13 @@ def test_a_second_run_has_nothing_to_do(repository):
 def test_a_prompt_and_a_rank_rerun_only_what_follows(repository):
     first = outputs(repository)
     prompt = call(repository, "dvc", "exp", "run", "-S", 'generate.prompt="a lesion, macro"')
-    assert ran(prompt) == ["generate", "evaluate"]
+    assert ran(prompt) == ["generate", "evaluate", "report"]
     assert outputs(repository)["models/lora"] == first["models/lora"]
     assert outputs(repository)["data/synthetic"] != first["data/synthetic"]
     call(repository, "git", "checkout", "-q", ".")
 
     rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=4")
-    assert ran(rank) == ["train_lora", "generate", "evaluate"]
+    assert ran(rank) == ["train_lora", "generate", "evaluate", "report"]
     assert outputs(repository)["models/lora"] != first["models/lora"]
     assert "fid" in call(repository, "dvc", "metrics", "diff")
     assert "train.rank" in call(repository, "dvc", "params", "diff")
@@ -196,6 +214,31 @@ def test_a_prompt_and_a_rank_rerun_only_what_follows(repository):
     assert ran(back) == []
     assert outputs(repository) == first
     call(repository, "git", "checkout", "-q", ".")
+
+
+def test_the_page_is_made_again_by_what_it_shows_and_nothing_else_is(repository):
+    page = repository / "data/report/index.html"
+    first = page.read_bytes()
+    assert b"5 synthetic pictures are held against" in first and b"shows patients" in first
+    style = repository / "src/mpox/report/templates/style.css"
+    style.write_text(style.read_text() + "/* edited */\n")
+    assert ran(call(repository, "dvc", "repro")) == ["report"]
+    assert page.read_bytes() == first.replace(b"</style>", b"/* edited */\n</style>")
+    call(repository, "git", "checkout", "-q", ".")
+    fewer = call(repository, "dvc", "exp", "run", "-S", "evaluate.max_pictures=5")
+    assert ran(fewer) == ["evaluate", "report"]
+    call(repository, "git", "checkout", "-q", ".")
+
+
+def test_dvcs_own_views_have_the_pictures(repository):
+    """Of two revisions side by side."""
+    shown = json.loads(call(repository, "dvc", "plots", "diff", "--json", "HEAD").splitlines()[-1])
+    pictures = {name: each for name, each in shown["data"].items() if each[0]["type"] == "image"}
+    steps = [f"models/lora/validation/step-{step:06d}/00000.png" for step in (0, 4)]
+    sheets = [f"data/evaluation/{name}.jpg" for name in ("contact_sheet", "suspicious_pairs")]
+    assert {*steps, *sheets} == set(pictures)
+    revisions = [each["revisions"] for each in pictures["data/evaluation/contact_sheet.jpg"]]
+    assert revisions == [["HEAD"], ["workspace"]]
 
 
 def prompt_of(folder: Path, revision: str) -> str:

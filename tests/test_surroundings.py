@@ -16,10 +16,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 import stages.weights
-from mpox import params
+from mpox import checks
 from mpox.errors import InputError
 
 
@@ -49,7 +50,7 @@ def copy(tmp_path, monkeypatch) -> Path:
 def test_a_repository_without_a_commit_stops_the_first_stage(copy):
     """dvclive would otherwise end the third in a traceback."""
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
-    done = call("prepare", copy, "photos", "out", "out.json")
+    done = call("prepare", copy, "data.source=photos", "out", "out.json")
     assert done.returncode == 1
     assert done.stderr == (
         "error: this git repository has no commit yet; expected one: git commit\n"
@@ -58,10 +59,10 @@ def test_a_repository_without_a_commit_stops_the_first_stage(copy):
 
 def test_an_output_that_cannot_be_written_is_named(copy):
     (copy / "taken").touch()
-    done = call("prepare", copy, "photos", "taken", "out.json")
+    done = call("prepare", copy, "data.source=photos", "taken", "out.json")
     assert done.returncode == 1
     assert done.stderr == "error: taken: is a file; expected a folder, or none yet\n"
-    done = call("prepare", copy, "photos", "taken/out", "out.json")
+    done = call("prepare", copy, "data.source=photos", "taken/out", "out.json")
     assert done.returncode == 1
     assert done.stderr == "error: taken/out.partial: Not a directory\n"
 
@@ -80,7 +81,7 @@ def test_too_small_a_gpu_is_no_traceback(copy):
 
 
 def test_a_file_in_the_photos_place_is_named(copy):
-    done = call("prepare", copy, "params.yaml", "out", "out.json")
+    done = call("prepare", copy, "data.source=params.yaml", "out", "out.json")
     assert (done.returncode, done.stderr) == (1, "error: params.yaml: no such folder\n")
 
 
@@ -89,7 +90,7 @@ INCEPTION = ["evaluate.features=inception_v3", "evaluate.weights=models/inceptio
 
 def test_weights_for_the_last_stage_that_are_not_there_stop_the_first(copy):
     """As under `dvc exp run --temp`, which copies no file that git ignores."""
-    done = call("prepare", copy, "photos", "out", "out.json", *INCEPTION)
+    done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
     assert done.returncode == 1
     assert "error: evaluate.weights: models/inception/weights.pth: no such file" in done.stderr
     assert "Traceback" not in done.stderr
@@ -100,7 +101,7 @@ def test_a_page_saved_as_the_weights_stops_the_first_stage(copy):
     file = copy / "models/inception/weights.pth"
     file.parent.mkdir(parents=True)
     file.write_text("<html>404</html>")
-    done = call("prepare", copy, "photos", "out", "out.json", *INCEPTION)
+    done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
     assert done.returncode == 1
     assert "error: evaluate.weights: models/inception/weights.pth: has SHA-256" in done.stderr
     assert not (copy / "out").exists()
@@ -119,13 +120,13 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
         (copy / "models/tiny-sd" / part).mkdir(parents=True)
         file = f"models/tiny-sd/{part}/config.json"
         shutil.copy(ROOT / file, copy / file)
-    done = call("prepare", copy, "photos", "out", "out.json", "resolution=72")
+    done = call("prepare", copy, "data.source=photos", "out", "out.json", "resolution=72")
     assert (done.returncode, done.stderr) == (
         1,
         "error: resolution: got 72, expected a multiple of 16 for models/tiny-sd\n",
     )
     (copy / "models/tiny-sd/unet/config.json").write_text("[]")
-    done = call("prepare", copy, "photos", "out", "out.json")
+    done = call("prepare", copy, "data.source=photos", "out", "out.json")
     assert done.stderr == (
         "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
         "network's, with down_block_types\n"
@@ -162,7 +163,7 @@ def published(monkeypatch) -> Iterator[str]:
 
 def publish(monkeypatch, address: str) -> str:
     sha256 = hashlib.sha256(CONTENT).hexdigest()
-    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (address, sha256))
+    monkeypatch.setitem(checks.PUBLISHED, "inception_v3", (address, sha256))
     return sha256
 
 
@@ -200,7 +201,7 @@ def test_weights_that_cannot_be_had_are_said_with_what_to_save_where(
 
 
 def test_other_weights_than_the_published_are_not_kept(published, tmp_path, monkeypatch):
-    monkeypatch.setitem(params.PUBLISHED, "inception_v3", (published, "0" * 64))
+    monkeypatch.setitem(checks.PUBLISHED, "inception_v3", (published, "0" * 64))
     with pytest.raises(InputError, match="is not what was published, but has SHA-256 "):
         stages.weights.main("inception_v3", tmp_path / "w.pth")
     assert not list(tmp_path.iterdir())
@@ -223,7 +224,7 @@ def test_the_first_stage_asks_whether_a_later_one_can_download(stage, there, sai
     """So that who has no network need not wait for the training to hear of it."""
     address = published if there else "http://127.0.0.1:1/w.pth"
     code = (
-        "import runpy, sys, stages\nfrom mpox.params import PUBLISHED\n"
+        "import runpy, sys, stages\nfrom mpox.checks import PUBLISHED\n"
         f"PUBLISHED['inception_v3'] = ({address!r}, '')\n"
         f"sys.argv = ['{stage}.py', *{DOWNLOAD}]\n"
         f"runpy.run_module('stages.{stage}', None, '__main__')"
@@ -314,14 +315,17 @@ def hostile() -> Iterator[str]:
 def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(
     variable, address, reason, hostile, tmp_path
 ):
-    words = ["owner/model", str(tmp_path)]
+    words, revision = ["owner/model", str(tmp_path)], "0123abc" + 33 * "0"
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["model"]["download"] = [revision]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     code = (
         "import runpy, time; time.sleep = id; runpy.run_module('stages.download', None, '__main__')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *words],  # which does not wait between its attempts
-        cwd=ROOT,
-        env={**os.environ, "NO_PROXY": "", variable: address or hostile},
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "", variable: address or hostile},
         capture_output=True,
         text=True,
     )
@@ -330,6 +334,7 @@ def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(
     assert reason in done.stderr
     for said in (
         *words,
+        revision,
         "error: owner/model could not",
         "unet/diffusion_pytorch_model.safetensors",
     ):
@@ -384,13 +389,13 @@ def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
     """But not of the rest of what these loggers say."""
     from diffusers import UNet2DConditionModel
 
-    from mpox import lora
+    from mpox.diffusion import lora
 
     unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
     lora.add(unet, 4, 4.0, "attention", 0)
     lora.save(unet, tmp_path / "lora")
     words = ["resolution=16", "generate.num_images=4", "generate.steps=2"]
-    done = call("generate", copy, str(tiny_sd), "lora", "drawn", *words)
+    done = call("generate", copy, "lora", "drawn", f"model.path={tiny_sd}", *words)
     assert done.returncode == 0 and len(list((copy / "drawn").glob("*.png"))) == 4
     for noise in ("open an issue", "github.com", "kernels", "gemm_4bit_forward"):
         assert noise not in done.stderr

@@ -32,6 +32,12 @@ class Table(NamedTuple):
     columns: list[str]  # beside file_name
     rows: dict[str, dict[str, str]]  # `normal` file_name → column → value, "" where there is none
 
+    def row(self, name: str) -> dict[str, str]:
+        """What it says of a file, by column; InputError if nothing."""
+        if normal(name) not in self.rows:
+            raise InputError(f"{self.file}: has no row for {line(name)}")
+        return self.rows[normal(name)]
+
 
 def normal(name: str) -> str:
     """One spelling of a path: umlauts composed (Macs take them apart), no backslash, no `./`."""
@@ -52,9 +58,13 @@ def read(folder: Path) -> Table | None:
         return None
     if len(files) == 2:
         raise InputError(f"{folder}: holds {NAMES[0]} and {NAMES[1]}; expected one of them")
-    file = files[0]
+    return parse(files[0], files[0].read_bytes())
+
+
+def parse(file: Path, content: bytes) -> Table:
+    """The content of `file`, which need not be there, as `read` has it."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{file}: is not UTF-8; save it as such (in Excel: CSV UTF-8)") from None
     columns, records = _csv(file, text) if file.name == NAME else _jsonl(file, text)
@@ -165,9 +175,7 @@ def groups(folder: Path, names: Iterable[str]) -> tuple[list[str], bool]:
         return [str(k) for k, _ in enumerate(names)], False
     found, known = [], True
     for k, name in enumerate(names):
-        if normal(name) not in table.rows:
-            raise InputError(f"{table.file}: has no row for {line(name)}")
-        row = table.rows[normal(name)]
+        row = table.row(name)
         said = row[column].lower() not in NOTHING
         found.append(row[column] if said else f"picture {k}")
         known &= said and row.get("patient", "").lower() not in NOTHING

@@ -11,7 +11,7 @@ import pytest
 from runs import ROOT, evaluation, picture
 from test_page import Page
 
-from mpox import images
+from mpox import images, table
 from stages.diff import PAGE, diff
 
 PROMPT = "<script>window.hostile = 1</script>"
@@ -33,13 +33,13 @@ def write(folder: Path, metrics: dict, params: str, seeds: list[int], tint: int)
     drawn = folder / "data/synthetic"
     shutil.rmtree(drawn, ignore_errors=True)
     drawn.mkdir(parents=True)
-    rows = ["file,prompt,negative_prompt,seed"]
+    rows = {}
     for i, seed in enumerate(seeds):
         own = picture(seed) // 2
         own[..., tint] += 100
         images.write(drawn / f"{i:05d}.png", own)
-        rows.append(f"{i:05d}.png,{PROMPT},,{seed}")
-    (drawn / "manifest.csv").write_text("\n".join([*rows, ""]))
+        rows[f"{i:05d}.png"] = [PROMPT, "", seed]
+    table.write(drawn, ["text", "negative_prompt", "seed"], rows)
     call(folder, "dvc", "add", "-q", "data/synthetic")
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mpox import collection, estimate, evaluation, features, images, phantom, table
+from mpox import estimate, images, table
+from mpox.embedded import phantom
+from mpox.measures import collection, evaluation, features
 from mpox.report import words
 
 SIDE = 48  # pixels

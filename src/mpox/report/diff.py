@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpox import comparison
 from mpox.errors import InputError
+from mpox.measures import comparison
 from mpox.report import html
 from mpox.report.measures import AXIS, EDGE, MEASURES, place
 

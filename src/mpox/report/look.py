@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mpox import images, seeds
+from mpox import images, seeds, table
 from mpox.errors import InputError
 from mpox.report.pictures import Shown, encode, parallel
 from mpox.report.run import Run
@@ -40,7 +40,7 @@ def section(run: Run) -> dict[str, Any]:
 
 def _grid(run: Run) -> tuple[list[Shown], list[Shown], dict[str, int]]:
     """Test and synthetic pictures of one side and codec, and how many there are of each."""
-    drawn = _manifest(run.synthetic)
+    drawn = _drawn(run.synthetic)
     files = {"synthetic": [run.synthetic / name for name in drawn], "real": []}
     if run.params.report.real:
         files["real"] = images.find(run.prepared / "test")[0]
@@ -65,9 +65,9 @@ def _grid(run: Run) -> tuple[list[Shown], list[Shown], dict[str, int]]:
     return real, synthetic, counts
 
 
-def _said(title: str, prompt: str, negative_prompt: str = "", seed: str | int = "") -> list[str]:
+def _said(title: str, text: str, negative_prompt: str = "", seed: str | int = "") -> list[str]:
     """The lines of the enlarged view."""
-    lines = [title, f"prompt: {prompt}"]
+    lines = [title, f"prompt: {text}"]
     if negative_prompt:
         lines.append(f"negative prompt: {negative_prompt}")
     return [*lines, f"seed: {seed}"]
@@ -83,15 +83,12 @@ def _read(run: Run, path: Path) -> np.ndarray:
     return images.square(images.read(path), run.params.resolution)
 
 
-def _manifest(folder: Path) -> dict[str, dict[str, str]]:
-    """Of the synthetic pictures: file name → prompt, negative_prompt and seed."""
-    file = folder / "manifest.csv"
-    try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    return {row.pop("file"): row for row in rows}
+def _drawn(folder: Path) -> dict[str, dict[str, str]]:
+    """Of the synthetic pictures: file name → `text`, `negative_prompt` and `seed`."""
+    known = table.read(folder)
+    if known is None:
+        raise InputError(f"{folder}: has no {table.NAME}; expected one, as generate writes it")
+    return known.rows
 
 
 def _pairs(run: Run) -> list[Pair]:

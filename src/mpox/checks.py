@@ -1,0 +1,119 @@
+"""What values of params.yaml name on disk, which every stage must find as it is.
+
+As the schema, these checks can refuse a run but never change one, so they are no stage's
+dependency. Nothing heavy is imported before it is needed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mpox.errors import InputError
+
+LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
+# What a damaged tokenizer ends in: no JSON, other JSON, no text, no file.
+UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+# Where the weights that come with no package were published, and their SHA-256.
+PUBLISHED = {
+    "inception_v3": (
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    "torchvision_inception_v3": (
+        "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+        "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+    ),
+}
+
+
+def check_resolution(resolution: int, model: Path) -> None:
+    """InputError if pictures of `resolution` pixels a side do not fit the base model's networks.
+
+    Their config.json says so; where they are not there yet, the stage that loads them asks again.
+    """
+    halvings = 0
+    for network, key in LEVELS.items():
+        file = model / network / "config.json"
+        if not file.is_file():
+            return
+        try:
+            halvings += len(json.loads(file.read_text())[key]) - 1
+        except (ValueError, LookupError, TypeError):
+            raise InputError(
+                f"model.path: {file} cannot be loaded: expected a network's, with {key}"
+            ) from None
+    if resolution % 2**halvings:
+        raise InputError(
+            f"resolution: got {resolution}, expected a multiple of {2**halvings} for {model}"
+        )
+
+
+def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
+    """InputError for a prompt, by its key, that the base model's text encoder would cut off.
+
+    Its tokenizer says so; where it is not there yet, the stage that loads it asks again.
+    """
+    folder = model / "tokenizer"
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        return
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except UNLOADABLE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from None
+    for key, prompt in prompts.items():
+        check_prompt(tokenizer, prompt, key)
+
+
+def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
+    """InputError for a prompt, parameter `key`, of more tokens than `tokenizer` lets through."""
+    count, most = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
+    if count > most:
+        raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
+
+
+def check_weights(features: str, weights: str | Path) -> Path:
+    """Where evaluation's weights are: a file with the published SHA-256, for dinov2 a folder.
+
+    A relative path is also of the repository that DVC runs in a copy of (`--temp`, the queue).
+    Raises InputError that says what is wrong and what to save there.
+    """
+    path = Path(weights)
+    if not path.exists():
+        path = Path(os.environ.get("DVC_ROOT", "."), weights)
+    if features == "dinov2":
+        return _check_dinov2(path)
+    source, sha256 = PUBLISHED[features]
+    wanted = f"{source} with SHA-256 {sha256}"
+    if not path.is_file():
+        raise InputError(f"evaluate.weights: {path}: no such file; save there {wanted}")
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise InputError(f"evaluate.weights: {path}: has SHA-256 {found}, expected {wanted}")
+    return path
+
+
+def _check_dinov2(folder: Path) -> Path:
+    from safetensors import SafetensorError, safe_open
+
+    config, tensors = folder / "config.json", folder / "model.safetensors"
+    for file in (config, tensors):
+        if not file.is_file():
+            raise InputError(
+                f"evaluate.weights: {file}: no such file; save a DINOv2 there, "
+                f"as with `hf download facebook/dinov2-large --local-dir {folder}`"
+            )
+    try:
+        kind = json.loads(config.read_text())["model_type"]
+        safe_open(tensors, "numpy")  # reads the header, and whether the file is as long as it says
+    except (ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise InputError(f"evaluate.weights: {folder} cannot be loaded: {error}") from None
+    if kind != "dinov2":
+        raise InputError(f"evaluate.weights: {folder}: holds a {kind}, expected a dinov2")
+    return folder

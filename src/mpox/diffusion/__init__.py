@@ -1,0 +1,1 @@
+"""The base model, the LoRA, its training and its pictures."""

@@ -1,0 +1,178 @@
+"""Pictures from the model: picture i is a function of (seed, i) in a fixed layout of batches."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import DynamoBackend, TorchDynamoPlugin
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+from tqdm import tqdm
+
+from mpox import images, seeds
+from mpox.diffusion import base, lora
+from mpox.errors import InputError
+from mpox.params import Drawing, Generate
+
+# What each takes beyond the base's own noise schedule. The base's spacing leaves out t = 999, where
+# sampling starts; latents are not confined to [−1, 1], as DDIM would otherwise clip them.
+SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "pndm": (PNDMScheduler, {}),
+    "dpm++": (DPMSolverMultistepScheduler, {"timestep_spacing": "trailing"}),
+    "dpm++_sde": (
+        DPMSolverMultistepScheduler,
+        {"timestep_spacing": "trailing", "algorithm_type": "sde-dpmsolver++"},
+    ),
+    "unipc": (UniPCMultistepScheduler, {"timestep_spacing": "trailing"}),
+    "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
+}
+
+
+def generate(
+    model: Path, adapter: Path, work: Path, settings: Generate, resolution: int, seed: int
+) -> dict[str, int]:
+    """Draws `settings.num_images` pictures in `work`, from where a killed run left off.
+
+    Returns each file's name and the integer that seeds its CPU generator.
+    """
+    pipeline = base.load(model, resolution)
+    lora.fuse(pipeline, adapter)
+    base.place(pipeline)
+    if settings.precision != "fp32":
+        pipeline.to(base.DTYPES[settings.precision])
+    compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
+    if compiler.backend != DynamoBackend.NO:
+        pipeline.unet.compile(**compiler.to_kwargs())
+    try:
+        return draw_all(pipeline, work, settings, resolution, seed, "picture")
+    except NotFinite as error:
+        if settings.precision == "fp16":
+            raise InputError(f"generate.precision: {error}") from None
+        raise InputError(
+            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
+        ) from None
+
+
+class NotFinite(InputError):
+    """Pictures of NaN: numbers overflowed in the networks, or in the weights."""
+
+
+def draw_all(
+    pipeline: StableDiffusionPipeline,
+    folder: Path,
+    settings: Drawing,
+    resolution: int,
+    seed: int,
+    purpose: str,
+) -> dict[str, int]:
+    """Draws what is missing of the pictures `00000.png` … in `folder`; returns each one's seed.
+
+    A picture's last bits depend on its batch, so batches are always the same ones and the last is
+    padded; with several processes each takes every so manieth batch.
+    """
+    for prompt in (settings.prompt, settings.negative_prompt):
+        base.check_prompt(pipeline, prompt)
+    folder.mkdir(parents=True, exist_ok=True)
+    size, number, state = settings.batch_size, settings.num_images, PartialState()
+    padded = range(-(-number // size) * size)
+    numbers = [seeds.derive(seed, purpose, i) for i in padded]
+    paths = [folder / f"{i:05d}.png" for i in padded]
+    # Shared out before anyone looks at what is there: processes do not look at the same moment.
+    mine = [slice(start, start + size) for start in padded[::size]][
+        state.process_index :: state.num_processes
+    ]
+    words, written = _encode(pipeline, settings, size), Future[None]()
+    written.set_result(None)
+    # A batch is written while the next one is drawn: two are in memory at most.
+    with ThreadPoolExecutor(1) as writer:
+        for batch in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
+            if all(path.exists() for path in paths[:number][batch]):
+                continue
+            drawn = _draw(pipeline, words, numbers[batch], settings, resolution)
+            written.result()
+            written = writer.submit(
+                _write, paths[:number][batch], drawn, numbers[batch], settings.prompt
+            )
+        written.result()
+    state.wait_for_everyone()
+    if missing := sum(not path.exists() for path in paths[:number]):
+        raise InputError(
+            f"{folder}: {missing} pictures that other processes drew are not there; "
+            "expected one folder that all machines share"
+        )
+    state.wait_for_everyone()  # the first process may clear the folder away once all have looked
+    return {path.name: own for path, own in zip(paths[:number], numbers, strict=False)}
+
+
+def _write(paths: list[Path], pictures: np.ndarray, numbers: list[int], prompt: str) -> None:
+    for path, picture, own in zip(paths, pictures, numbers, strict=False):
+        images.write(path, picture, {"prompt": prompt, "seed": str(own)})
+
+
+class Words(NamedTuple):
+    """Encoded prompts of a batch, each (B, tokens, width); without guidance none to lead away."""
+
+    prompt: Tensor
+    negative: Tensor | None
+
+
+@torch.no_grad()
+def _encode(pipeline: StableDiffusionPipeline, settings: Drawing, size: int) -> Words:
+    # All rows at once, though they are the same: last bits depend on how many there are.
+    return Words(
+        *pipeline.encode_prompt(
+            [settings.prompt] * size,
+            pipeline.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=settings.guidance > 1,
+            negative_prompt=[settings.negative_prompt] * size,
+        )
+    )
+
+
+def draw(
+    pipeline: StableDiffusionPipeline, numbers: list[int], settings: Drawing, resolution: int
+) -> np.ndarray:
+    """A batch: uint8 (B, resolution, resolution, 3), each picture's noise from its own number.
+
+    The starting noise comes from a CPU generator, so it is the same whatever the device.
+    """
+    words = _encode(pipeline, settings, len(numbers))
+    return _draw(pipeline, words, numbers, settings, resolution)
+
+
+def _draw(
+    pipeline: StableDiffusionPipeline,
+    words: Words,
+    numbers: list[int],
+    settings: Drawing,
+    resolution: int,
+) -> np.ndarray:
+    scheduler = pipeline.scheduler
+    kind, options = SCHEDULERS[settings.scheduler]
+    pipeline.scheduler = kind.from_config(scheduler.config, **options)
+    pictures = pipeline(
+        prompt_embeds=words.prompt,
+        negative_prompt_embeds=words.negative,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        height=resolution,
+        width=resolution,
+        generator=[torch.Generator().manual_seed(number) for number in numbers],
+        output_type="np",
+    ).images
+    pipeline.scheduler = scheduler
+    if not np.isfinite(pictures).all():
+        number = str(pipeline.unet.dtype).removeprefix("torch.")
+        remedy = "; expected bf16 or fp32" if number == "float16" else ""
+        raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
+    return np.round(255 * pictures).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Phantoms and the small base: what no clinical user reads."""

@@ -1,0 +1,1 @@
+"""Synthetic pictures held against real ones, in numbers."""

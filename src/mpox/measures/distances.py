@@ -1,0 +1,133 @@
+"""How far the synthetic pictures are from the test pictures, and how much of them they cover."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from mpox import halves
+from mpox.errors import InputError
+from mpox.estimate import Estimate
+from mpox.measures import coverage, frechet, kernel, vendi
+from mpox.measures.collection import Pictures
+
+SWAPS = 999  # of the permutation test
+SHARES = ("precision", "recall", "coverage")  # in [0, 1]
+
+
+class Draw(NamedTuple):
+    """Indices of h pictures each, at random: what one repetition of a measure looks at."""
+
+    one: np.ndarray  # of the test pictures …
+    other: np.ndarray  # … and as many of other patients
+    synthetic: np.ndarray
+    redrawn: np.ndarray  # other synthetic ones
+    training: np.ndarray  # empty without training pictures
+
+
+def draw_halves(
+    test: Pictures, fake: Pictures, train: Pictures | None, rng: np.random.Generator
+) -> list[Draw]:
+    """Halves of every set, cut to the smallest: a distance compares only at equal N.
+
+    InputError for a set of too few patients.
+    """
+    sets = [test, fake] if train is None else [test, fake, train]
+    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in sets]
+    size, smallest = min(
+        ((len(pairs[0][0]), each.folder) for each, pairs in zip(sets, drawn, strict=True)),
+        key=lambda pair: pair[0],
+    )
+    if size < halves.FEWEST:
+        raise InputError(
+            f"{smallest}: too few patients: halves that share none have {size} pictures, "
+            f"expected at least {halves.FEWEST}"
+        )
+    tests, fakes = drawn[:2]
+    nothing = [np.empty(0, int)] * len(tests)
+    trained = nothing if train is None else [one[:size] for one, _ in drawn[2]]
+    return [
+        Draw(one[:size], other[:size], synthetic[:size], redrawn[:size], training)
+        for (one, other), (synthetic, redrawn), training in zip(tests, fakes, trained, strict=True)
+    ]
+
+
+def measure(
+    test: Pictures, fake: Pictures, draws: Sequence[Draw], k: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """The measures of two sets, k-th neighbours.
+
+    - fid: Fréchet distance of n_fid test pictures from as many synthetic ones;
+    - fid_half, fid_floor, fid_excess: the mean over the draws of the same at n_half pictures a
+      side, of one half of the test pictures from the other, and the difference of the two, which
+      alone is the synthetic pictures' doing;
+    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side;
+    - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
+    - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
+    """
+    value, null, width, noise = _over_draws(test.rows, fake.rows, draws, k)
+    n = min(len(test), len(fake))
+    real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
+    excess = value["fid"] - null["fid"]
+
+    def estimate(name: str, of: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
+        low, high = max(of - width[name], least), min(of + width[name], most)
+        return Estimate(of, low, high, null[name], noise[name])
+
+    return {
+        "fid": frechet.distance(real.rows, synthetic.rows),
+        "fid_half": value["fid"],
+        "fid_floor": null["fid"],
+        "fid_excess": Estimate(
+            excess, excess - width["fid"], excess + width["fid"], 0.0, noise["fid"]
+        ),
+        "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
+        "kid_p": kernel.p_value(real.rows, synthetic.rows, real.patients, SWAPS, rng),
+        **{
+            name: estimate(name, value[name], 0.0, 1.0 if name in SHARES else np.inf)
+            for name in ("precision", "recall", "density", "coverage")
+        },
+        # repeats show in a whole set, less in half of it
+        "vendi_ratio": estimate(
+            "vendi_ratio", vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
+        ),
+    }
+
+
+def _over_draws(
+    test: np.ndarray, fake: np.ndarray, draws: Sequence[Draw], k: int
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, float]]:
+    """By name: the mean over the draws, the null, half the interval's width, and the noise.
+
+    test: n×d, fake: m×d.
+    """
+
+    def measure(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        return {
+            "fid": frechet.distance(half, rows),
+            "kid": kernel.distance(half, rows),
+            **coverage.measure(half, rows, k)._asdict(),
+            "vendi_ratio": vendi.score(rows) / vendi.score(half),
+        }
+
+    def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
+        others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]
+        return tuple(measure(test[draw.one], rows) for rows in others)
+
+    # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(measure_all, draws)
+        columns = zip(*tqdm(found, "halves", len(draws), unit="draw"), strict=True)
+        first, again, null = (
+            {name: np.array([each[name] for each in rows]) for name in rows[0]} for rows in columns
+        )
+    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
+    return (
+        {name: float(np.mean([first[name], again[name]])) for name in first},
+        {name: float(np.mean(null[name])) for name in first},
+        {name: halves.spread(first[name] - null[name]) for name in first},
+        {name: halves.noise(first[name] - again[name], sides, len(fake)) for name in first},
+    )

@@ -1,0 +1,76 @@
+"""Whether the synthetic pictures are too alike."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import numpy as np
+from tqdm import tqdm
+
+from mpox import halves, images
+from mpox.estimate import Estimate
+from mpox.measures import copies, ssim
+from mpox.measures.collection import Pictures
+from mpox.measures.rates import rate
+
+MOST = 50  # pictures of each kind, all pairs of which give MS-SSIM …
+SIDE = 128  # … pixels, at most: as in Odena et al. 2017
+
+
+def scales(side: int) -> int:
+    """How many of MS-SSIM's five scales pictures of `side` pixels have."""
+    return ssim.scales(min(side, SIDE))
+
+
+def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimate:
+    """Mean MS-SSIM of all pairs of synthetic pictures; the more, the more alike they are.
+
+    The null is that of test pictures. At most MOST of each, the same number of both.
+    """
+    n = min(MOST, len(test), len(fake))
+    tables = [_all_pairs(_small(each.drawn(n, rng))) for each in (fake, test)]
+
+    def mean(table: np.ndarray) -> float:
+        return float(table.sum() / (len(table) * (len(table) - 1)))
+
+    def over(table: np.ndarray, sides: list[np.ndarray]) -> np.ndarray:
+        return np.array([mean(table[np.ix_(side, side)]) for side in sides])
+
+    names = [str(i) for i in range(n)]
+    synthetic, real = (halves.draw(names, halves.DRAWS, rng) for _ in tables)
+    one, other = (over(tables[0], list(side)) for side in zip(*synthetic, strict=True))
+    value = mean(tables[0])
+    width = halves.spread(one - over(tables[1], [side for side, _ in real]))
+    noise = halves.noise(one - other, synthetic, n)
+    return Estimate(value, value - width, value + width, mean(tables[1]), noise)
+
+
+def _all_pairs(shown: list[np.ndarray]) -> np.ndarray:
+    """MS-SSIM of each picture with each other one, n×n, zero with itself."""
+    pairs, table = list(combinations(range(len(shown)), 2)), np.zeros((len(shown), len(shown)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        scores = pool.map(lambda pair: ssim.multiscale(shown[pair[0]], shown[pair[1]]), pairs)
+        for (i, j), score in zip(tqdm(pairs, "ms-ssim", unit="pair"), scores, strict=True):
+            table[i, j] = table[j, i] = score
+    return table
+
+
+def _small(pictures: Pictures) -> list[np.ndarray]:
+    if pictures.side <= SIDE:
+        return list(pictures.pixels)
+    return [images.recode(images.square(each, SIDE)) for each in pictures.pixels]
+
+
+def repeat_rate(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimate:
+    """Share of n_fid synthetic pictures too like another synthetic one.
+
+    Too like is nearer than 99 % of the test pictures are to their nearest one of another patient,
+    so the null is about 0.01. Repeats come at least in pairs, of which n pictures are only n/2:
+    the intervals are as wide as those of n/2 independent pictures.
+    """
+    n = min(len(test), len(fake))
+    real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
+    known = copies.among(real.rows, real.patients)
+    limit = copies.threshold(known)
+    found = copies.among(synthetic.rows, synthetic.patients)
+    return rate(int(np.sum(found > limit)), n, int(np.sum(known > limit)), n, together=2)

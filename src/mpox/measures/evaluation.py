@@ -1,0 +1,128 @@
+"""Synthetic pictures held against real ones: the numbers, and what to read them beside.
+
+docs/metrics.md explains each.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mpox import images
+from mpox.measures import distances, diversity, features, memorisation, paired, sheets
+from mpox.measures.collection import Pictures, choose, collect, fingerprint
+from mpox.params import Evaluate
+from mpox.seeds import derive
+
+NEIGHBOURS = 5  # k of precision, recall, density, coverage
+SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
+
+
+class Result(NamedTuple):
+    """What an evaluation gives."""
+
+    measures: dict[str, Any]  # estimates and numbers by name, `identity`
+    contact_sheet: np.ndarray  # uint8 H×W×3
+    pairs: list[memorisation.Pair]  # the suspicious ones; none without training pictures
+
+
+def evaluate(
+    real: Path,
+    synthetic: Path,
+    settings: Evaluate,
+    resolution: int,
+    seed: int,
+    training: Path | None = None,
+) -> Result:
+    """A folder of synthetic pictures against one of real ones.
+
+    `training` holds what the model was trained on: without it nothing is said of copies.
+    Patients are those of each folder's `metadata.csv`, as `prepare` writes it: without one each
+    picture counts as a patient of its own. Every picture is cropped and resized to
+    resolution×resolution and passes through one codec before anything is measured.
+
+    Raises InputError for missing weights, a folder with fewer than four pictures, a picture that
+    cannot be read or is not in its table, and test pictures of too few patients.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    extractor = features.load(settings.features, settings.weights, device)
+    folders = {"real": real, "synthetic": synthetic}
+    if training is not None:
+        folders["training"] = training
+    paths = {
+        kind: choose(folder, settings.max_pictures, derive(seed, "evaluate", kind))
+        for kind, folder in folders.items()
+    }
+    sets = {
+        kind: collect(folder, paths[kind], resolution, extractor, kind == "training")
+        for kind, folder in folders.items()
+    }
+    test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
+    sheet = contact_sheet(test, fake)
+    if train is None:
+        return Result(measure(test, fake, None, extractor, seed), sheet, [])
+    found = memorisation.neighbours(fake, train)
+    pairs = memorisation.suspicious(fake, train, found, sheets.PAIRS)
+    return Result(measure(test, fake, train, extractor, seed, found), sheet, pairs)
+
+
+def measure(
+    test: Pictures,
+    fake: Pictures,
+    train: Pictures | None,
+    extractor: features.Extractor,
+    seed: int,
+    found: memorisation.Neighbours | None = None,
+) -> dict[str, Any]:
+    """All measures, and in `identity` what they are of: where it differs, they do not compare.
+
+    `found`: the neighbours of the synthetic pictures, if they are known already.
+    """
+
+    def rng(purpose: str) -> np.random.Generator:
+        return np.random.default_rng(derive(seed, "evaluate", purpose))
+
+    draws = distances.draw_halves(test, fake, train, rng("halves"))
+    size = len(draws[0].one)
+    k = min(NEIGHBOURS, size - 1)
+    measures: dict[str, Any] = {
+        "identity": {
+            "features": extractor.name,
+            "features_sha256": extractor.sha256[:8],
+            "preprocessing": f"square {test.side}, JPEG 95, network {extractor.size}",
+            "split": fingerprint([test] if train is None else [test, train]),
+            "patients": "known" if test.known and (train is None or train.known) else "unknown",
+            "n_test": len(test),
+            "n_training": 0 if train is None else len(train),
+            "n_synthetic": len(fake),
+            "n_fid": min(len(test), len(fake)),
+            "n_half": size,
+            "neighbours": k,
+            "ms_ssim_scales": diversity.scales(test.side),
+        }
+    }
+    measures |= distances.measure(test, fake, draws, k, rng("distances"))
+    measures["ms_ssim"] = diversity.ms_ssim(test, fake, rng("diversity"))
+    measures["repeat_rate"] = diversity.repeat_rate(test, fake, rng("repeats"))
+    if train is not None:
+        held_out = memorisation.neighbours(test, train)
+        found = found or memorisation.neighbours(fake, train)
+        measures |= memorisation.measure(test, fake, train, draws, found, held_out)
+    return measures | paired.measure(test, fake)
+
+
+def contact_sheet(test: Pictures, fake: Pictures) -> np.ndarray:
+    """Real pictures on the left, synthetic ones on the right, spread evenly over the names."""
+    rows = min(sheets.ROWS, len(test) // sheets.COLUMNS, len(fake) // sheets.COLUMNS)
+    side = min(test.side, SHOWN_SIDE)
+    return sheets.contact(
+        *(
+            [_at(each.pixels[i], side) for i in sheets.spread(len(each), rows)]
+            for each in (test, fake)
+        )
+    )
+
+
+def _at(picture: np.ndarray, side: int) -> np.ndarray:
+    return picture if len(picture) == side else images.square(picture, side)

@@ -1,0 +1,127 @@
+"""Whether the synthetic pictures are nearer to the training pictures than they should be."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpox import halves, images
+from mpox.estimate import Estimate
+from mpox.measures import copies, frechet, ssim
+from mpox.measures.collection import Pictures
+from mpox.measures.distances import Draw
+from mpox.measures.rates import rate
+
+
+class Pair(NamedTuple):
+    """A synthetic picture and a training picture that it is suspiciously like."""
+
+    by: str  # features | hashes: what found it
+    synthetic: str  # file names, from the sets' folders
+    training: str
+    orientation: int  # of the training picture, into `images.ways`
+    cosine: float  # of features
+    bits: int  # of 64, in which the perceptual hashes differ
+    ssim: float
+    pictures: tuple[np.ndarray, np.ndarray]  # uint8 S×S×3, the training picture as orientated
+
+
+class Neighbours(NamedTuple):
+    """The nearest training picture of each of n pictures, by features and by hashes."""
+
+    features: copies.Nearest
+    hashes: copies.Nearest
+    ssim: np.ndarray  # n, with the one by features, as it is turned there
+
+
+def neighbours(pictures: Pictures, train: Pictures) -> Neighbours:
+    """The nearest training picture of each, in all eight orientations."""
+    near = copies.nearest(pictures.rows, train.rows)
+    scores = [
+        ssim.similarity(own, images.ways(train.pixels[other])[way])
+        for own, other, way in zip(pictures.pixels, near.picture, near.way, strict=True)
+    ]
+    return Neighbours(near, copies.nearest(pictures.hashes, train.hashes), np.array(scores))
+
+
+def suspicious(fake: Pictures, train: Pictures, found: Neighbours, most: int) -> list[Pair]:
+    """The `most` synthetic pictures most like a training picture, the worst first.
+
+    By features, then by perceptual hashes.
+    """
+
+    def pair(by: str, near: copies.Nearest, i: int) -> Pair:
+        j, way = near.picture[i], near.way[i]
+        own, other = fake.pixels[i], images.ways(train.pixels[j])[way]
+        name, training = (
+            each.paths[k].relative_to(each.folder).as_posix() for each, k in ((fake, i), (train, j))
+        )
+        cosine = copies.cosine(fake.rows[i], train.rows[j, way])
+        bits = copies.bits(copies.cosine(fake.hashes[i], train.hashes[j, way]))
+        likeness = ssim.similarity(own, other)
+        return Pair(by, name, training, int(way), cosine, bits, likeness, (own, other))
+
+    return [
+        pair(by, near, int(i))
+        for by, near in (("features", found.features), ("hashes", found.hashes))
+        for i in np.argsort(-near.cosine, kind="stable")[:most]
+    ]
+
+
+def measure(
+    test: Pictures,
+    fake: Pictures,
+    train: Pictures,
+    draws: Sequence[Draw],
+    found: Neighbours,
+    held_out: Neighbours,
+) -> dict[str, Any]:
+    """The measures, from the `Neighbours` of the synthetic and of the test pictures.
+
+    - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
+      over the draws at n_half a side: above zero they are nearer to what the model has seen;
+    - copy_rate: share of them nearer than copy_threshold, a cosine of features, to some training
+      picture in any orientation, with its exact binomial interval;
+    - hash_rate: the same by fewer than hash_threshold bits, of 64, in which perceptual hashes
+      differ: it finds what compression makes the features miss;
+    - copy_cosine, hash_bits: the largest cosine and the fewest bits of any pair;
+    - ssim_nearest: mean SSIM of each with its nearest training picture, by features.
+
+    The test pictures are no copies, so the null of a rate is that of false alarms.
+    """
+    limit = copies.threshold(copies.among(train.rows, train.patients))
+    hash_limit = copies.threshold(copies.among(train.hashes, train.patients))
+
+    def share(near: copies.Nearest, null: copies.Nearest, limit: float) -> Estimate:
+        count, alarms = (int(np.sum(each.cosine > limit)) for each in (near, null))
+        return rate(count, len(fake), alarms, len(test))
+
+    noise = halves.spread(found.ssim) / np.sqrt(len(fake))
+    fewest, null_fewest = (copies.bits(each.hashes.cosine.max()) for each in (found, held_out))
+    return {
+        "fid_gap": _gap(test, fake, train, draws),
+        "copy_threshold": limit,
+        "hash_threshold": copies.fewer_than(hash_limit),
+        "copy_rate": share(found.features, held_out.features, limit),
+        "hash_rate": share(found.hashes, held_out.hashes, hash_limit),
+        "ssim_nearest": Estimate(
+            float(found.ssim.mean()), null=float(held_out.ssim.mean()), noise=noise
+        ),
+        "copy_cosine": Estimate(
+            float(found.features.cosine.max()), null=float(held_out.features.cosine.max())
+        ),
+        "hash_bits": Estimate(fewest, null=null_fewest),
+    }
+
+
+def _gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw]) -> Estimate:
+    def gap(draw: Draw, drawn: np.ndarray) -> float:
+        rows, trained = fake.rows[drawn], train.rows[draw.training, 0]
+        return frechet.distance(test.rows[draw.one], rows) - frechet.distance(trained, rows)
+
+    gaps = np.array([gap(draw, draw.synthetic) for draw in draws])
+    redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
+    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
+    value, width = float(np.mean([gaps, redrawn])), halves.spread(gaps)
+    noise = halves.noise(gaps - redrawn, sides, len(fake))
+    return Estimate(value, value - width, value + width, 0.0, noise)

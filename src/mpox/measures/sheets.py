@@ -1,0 +1,75 @@
+"""What a reviewer looks at: real beside synthetic pictures, and synthetic beside training ones."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mpox import folders, images
+from mpox.measures.memorisation import Pair
+
+ROWS, COLUMNS = 8, 4  # of each kind on a contact sheet
+COLUMNS_OF_TABLE = ("by", "synthetic", "training", "orientation", "cosine", "bits", "ssim")
+PAIRS = 3  # side by side in a row
+SIDE = 192  # pixels, of a picture in a pair: room for what is written below it
+LINE = 16  # pixels, the height of a written line
+
+
+def spread(count: int, rows: int) -> list[int]:
+    """Which of `count` pictures a contact sheet of `rows` shows: evenly spread."""
+    return np.linspace(0, count - 1, rows * COLUMNS).astype(int).tolist()
+
+
+def contact(real: Sequence[np.ndarray], synthetic: Sequence[np.ndarray]) -> np.ndarray:
+    """As many real pictures on the left as synthetic ones on the right, COLUMNS in a row."""
+    left, right = (
+        images.sheet([list(each[i : i + COLUMNS]) for i in range(0, len(each), COLUMNS)])
+        for each in (real, synthetic)
+    )
+    between = np.full_like(left[:, : real[0].shape[1] // 4], 255)
+    return np.hstack([left, between, right])
+
+
+def pairs(suspicious: Sequence[Pair]) -> np.ndarray:
+    """Pairs side by side, synthetic left, PAIRS in a row, a few words below each picture."""
+    cells = []
+    for pair in suspicious:
+        likeness = (
+            f"cosine {pair.cosine:.4f}" if pair.by == "features" else f"{pair.bits} of 64 bits"
+        )
+        own = _captioned(pair.pictures[0], (Path(pair.synthetic).name, likeness))
+        other = _captioned(pair.pictures[1], (Path(pair.training).name, f"SSIM {pair.ssim:.3f}"))
+        cells.append(np.hstack([own, other]))
+    return images.sheet([cells[i : i + PAIRS] for i in range(0, len(cells), PAIRS)], gap=8)
+
+
+def write_table(file: Path, suspicious: Sequence[Pair]) -> None:
+    """What `pairs` shows, a row a pair, numbers to six significant digits."""
+    buffer = io.StringIO(newline="")
+    rows = csv.writer(buffer, lineterminator="\n")
+    rows.writerow(COLUMNS_OF_TABLE)
+    for pair in suspicious:
+        values = (getattr(pair, column) for column in COLUMNS_OF_TABLE)
+        rows.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
+    folders.write(file, buffer.getvalue().encode())
+
+
+def _captioned(picture: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """`picture` at SIDE×SIDE above lines of black on white."""
+    enlarged = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    below = np.full((LINE * len(words) + LINE // 2, SIDE, 3), 255, np.uint8)
+    for number, line in enumerate(words, 1):
+        cv2.putText(
+            below,
+            line,
+            (2, LINE * number),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.4,
+            (0, 0, 0),
+            1,
+            cv2.LINE_AA,
+        )
+    return np.vstack([enlarged, below])

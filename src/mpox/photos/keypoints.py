@@ -1,0 +1,239 @@
+"""A second look for near duplicates: does one photo show the same skin as another, turned or cut?
+
+A perceptual hash sees flips and quarter turns (`duplicates.hashes`), not a turn by 20°, a shear, a
+shift or a crop, as public data sets hold them ready made. Here the same local structure is looked
+for: SIFT keypoints (Lowe 2004) do not change with turn, shift, scale and brightness. Photos that
+share many of them are candidates; they are duplicates where one affine map carries the keypoints of
+one to those of the other, and the pictures agree in their middle once they lie on each other.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.sparse import csr_array, hstack
+
+from mpox import images
+from mpox.photos.duplicates import components
+
+SIDE = 128  # pixels, at which photos are compared
+MOST = 100  # keypoints of a picture, the strongest, and a few more where some are equally strong
+CONTRAST = 0.01  # of a keypoint, at least: skin is smooth (OpenCV's own value is 0.04)
+
+TABLES, BITS = 8, 24  # of words
+COMMON = 100  # pictures: a word that more of them have says nothing
+CANDIDATES = 6  # a picture is held against
+BLOCK = 256  # rows of votes in memory at once
+
+MUTUAL = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+APART = 0.45  # of two keypoints' descriptors, both of length 1, at most
+FEWEST = 7  # keypoints that one affine map carries within …
+TOLERANCE = 3.0  # … pixels
+SCALE = 1.7  # the most an affine map may enlarge or reduce along any axis
+# Cells of pictures laid on each other, in their middle alone: photos share frames, as a black
+# border or a dermatoscope's ring, that would outweigh the skin.
+MIDDLE, CELL = slice(SIDE // 4, 3 * SIDE // 4), 16  # pixels
+CORRELATION = 0.85  # median over the cells, at least
+UNMOVED = 0.6  # the same where perceptual hashes agree: noise and compression are let through
+OVERLAP = 0.5  # of the cells, at least
+
+
+class Look(NamedTuple):
+    """What is kept of a picture, some 30 kB."""
+
+    grey: np.ndarray  # uint8 SIDE×SIDE
+    places: np.ndarray  # float32 n×2: x, y in pixels
+    descriptors: np.ndarray  # uint8 n×128
+
+
+NO_WORDS = np.empty(0, np.int32)
+NOTHING = Look(np.empty((0, 0)), np.empty((0, 2)), np.empty((0, 128)))
+
+
+def describe(square: np.ndarray) -> Look:
+    """The keypoints of a square picture, uint8 H×H×3."""
+    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
+    way = cv2.INTER_AREA if len(grey) > SIDE else cv2.INTER_CUBIC
+    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=way)
+    sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=CONTRAST, edgeThreshold=20)
+    found, descriptors = sift.detectAndCompute(grey, None)
+    places = np.array([point.pt for point in found], np.float32).reshape(-1, 2)
+    if descriptors is None:
+        descriptors = np.empty((0, 128))
+    return Look(grey, places, descriptors.astype(np.uint8))
+
+
+def mirrored(look: Look) -> Look:
+    """What `describe` would find in the picture mirrored left to right, to within half a pixel.
+
+    A descriptor holds 4×4 cells of 8 orientations each, all relative to the keypoint's own.
+    """
+    cells = look.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
+    places = look.places * [-1, 1] + [SIDE - 1, 0]
+    return Look(
+        np.ascontiguousarray(look.grey[:, ::-1]), places.astype(np.float32), cells.reshape(-1, 128)
+    )
+
+
+def near_duplicates(
+    looks: Sequence[Look], joined: np.ndarray, workers: int | None = None
+) -> list[tuple[int, int]]:
+    """Pairs (later, earlier) of indices of pictures that show the same skin.
+
+    joined: n integers, the same where two pictures are known to belong together: of these nothing
+    is asked. A picture is held against the CANDIDATES that share most words with it, and again as
+    long as that joins pictures, since what is joined makes room for other candidates. `workers`
+    threads (default: as many as cores) change no result.
+    """
+    plain, both = words(looks)
+    size = np.sqrt(np.maximum(np.diff(both.indptr), 1)).astype(np.float32)
+    tried: set[tuple[int, int]] = set()
+    pairs: list[tuple[int, int]] = []
+    rows = np.arange(len(looks))
+    with ThreadPoolExecutor(workers) as pool:
+        while len(rows):
+            before = len(pairs)
+            for column in zip(*candidates(plain, both, size, joined, rows), strict=True):
+                new = {
+                    (max(pair), min(pair))
+                    for pair in zip(rows.tolist(), column, strict=True)
+                    if joined[pair[0]] != joined[pair[1]]
+                }
+                asked = sorted(new - tried)
+                tried.update(asked)
+                same = pool.map(lambda pair: same_skin(looks[pair[0]], looks[pair[1]]), asked)
+                found = [pair for pair, yes in zip(asked, same, strict=True) if yes]
+                joined = components(joined, found)
+                pairs += found
+            grown = {joined[one] for one, _ in pairs[before:]}
+            rows = np.flatnonzero(np.isin(joined, list(grown)))
+    return pairs
+
+
+def words(looks: Sequence[Look]) -> tuple[csr_array, csr_array]:
+    """n×words, each its weight: which each picture's keypoints have, and those of its mirror image.
+
+    A word is the signs of BITS random projections of a descriptor. Two descriptors at an angle θ
+    share one with probability (1 − θ/π)^BITS (Charikar 2002). In the second matrix a picture has
+    its mirror image's words too. Words of one picture alone, or of too many, are left out.
+    """
+    planes = np.random.default_rng(0).normal(size=(128, TABLES * BITS)).astype(np.float32)
+    planes -= planes.mean(axis=0)  # what all descriptors have in common
+    own = [_words(look.descriptors, planes) for look in looks]
+    turned = [_words(mirrored(look).descriptors, planes) for look in looks]
+    plain, both = [], []
+    for table in range(TABLES):
+        some = [np.unique(each[:, table]) for each in own]
+        more = [np.union1d(each, other[:, table]) for each, other in zip(some, turned, strict=True)]
+        known, count = np.unique(np.concatenate([NO_WORDS, *more]), return_counts=True)
+        shared = (count > 1) & (count <= COMMON)
+        weight = np.log(1 + len(looks) / count[shared]).astype(np.float32)
+        plain.append(_matrix(some, known[shared], weight))
+        both.append(_matrix(more, known[shared], weight))
+    return hstack(plain, "csr"), hstack(both, "csr")
+
+
+def _words(descriptors: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Keypoints × TABLES, int32."""
+    signs = (_root(descriptors) @ planes > 0).reshape(-1, TABLES, BITS)
+    return (signs @ (1 << np.arange(BITS))).astype(np.int32)
+
+
+def _matrix(rows: Sequence[np.ndarray], known: np.ndarray, weight: np.ndarray) -> csr_array:
+    column = np.concatenate([NO_WORDS, *rows])
+    kept = np.isin(column, known)
+    where = np.repeat(np.arange(len(rows)), [len(row) for row in rows])[kept]
+    place = np.searchsorted(known, column[kept])
+    return csr_array((weight[place], (where, place)), (len(rows), len(known)))
+
+
+def candidates(
+    plain: csr_array, both: csr_array, size: np.ndarray, joined: np.ndarray, rows: np.ndarray
+) -> Iterator[list[int]]:
+    """Of each of `rows` CANDIDATES pictures not `joined` to it that share most words, best first.
+
+    A picture with many words counts less by the root of their number, `size`. Where fewer share
+    any, the picture itself stands.
+    """
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        votes = csr_array(plain[block] @ both.T)
+        for k, row in enumerate(block):
+            part = slice(votes.indptr[k], votes.indptr[k + 1])
+            others, shared = votes.indices[part], votes.data[part]
+            apart = joined[others] != joined[row]
+            others, score = others[apart], (shared / size[others])[apart]
+            if len(others) > CANDIDATES:
+                best_few = score >= np.partition(score, -CANDIDATES)[-CANDIDATES]
+                others, score = others[best_few], score[best_few]
+            best = others[np.lexsort((others, -score))[:CANDIDATES]].tolist()
+            yield best + [int(row)] * (CANDIDATES - len(best))
+
+
+def same_place(one: Look, other: Look, way: int) -> bool:
+    """Whether `one`, lying in that of `images.ways`, is `other` as it stands, but for its noise."""
+    return _agree(images.ways(one.grey)[way], other.grey, np.eye(2, 3), UNMOVED)
+
+
+def same_skin(one: Look, other: Look) -> bool:
+    """Whether `one` or its mirror image, moved by one affine map, is `other` where they overlap."""
+    return any(_laid_over(way, other) for way in (one, mirrored(one)))
+
+
+def _laid_over(one: Look, other: Look) -> bool:
+    if min(len(one.places), len(other.places)) < FEWEST:
+        return False
+    matches = [
+        match
+        for match in MUTUAL.match(_root(one.descriptors), _root(other.descriptors))
+        if match.distance < APART
+    ]
+    if len(matches) < FEWEST:
+        return False
+    affine, inliers = cv2.estimateAffine2D(
+        one.places[[match.queryIdx for match in matches]],
+        other.places[[match.trainIdx for match in matches]],
+        method=cv2.RANSAC,
+        ransacReprojThreshold=TOLERANCE,
+        maxIters=500,
+        confidence=0.999,
+    )
+    if affine is None or inliers.sum() < FEWEST:
+        return False
+    scales = np.linalg.svd(affine[:, :2], compute_uv=False)
+    if scales[0] > SCALE or scales[1] < 1 / SCALE:
+        return False
+    return _agree(one.grey, other.grey, affine, CORRELATION)
+
+
+def _agree(one: np.ndarray, other: np.ndarray, affine: np.ndarray, least: float) -> bool:
+    size = (SIDE, SIDE)
+    moved = cv2.warpAffine(one, affine, size, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.full(size, 1, np.uint8), affine, size, flags=cv2.INTER_NEAREST)
+    covered = _cells(inside).all(axis=1)
+    if covered.mean() < OVERLAP:
+        return False
+    a, b = (_cells(_detail(each))[covered] for each in (moved, other))
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return bool(np.median((a * b).sum(axis=1) / np.maximum(norm, 1e-6)) >= least)
+
+
+def _detail(grey: np.ndarray) -> np.ndarray:
+    """Without noise and without shading: what lies between 1 and 4 pixels."""
+    fine = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0)
+    return fine - cv2.GaussianBlur(fine, (0, 0), 4.0)
+
+
+def _cells(picture: np.ndarray) -> np.ndarray:
+    middle = picture[MIDDLE, MIDDLE]
+    n = len(middle) // CELL
+    return middle.reshape(n, CELL, n, CELL).swapaxes(1, 2).reshape(n * n, CELL * CELL)
+
+
+def _root(descriptors: np.ndarray) -> np.ndarray:
+    """RootSIFT (Arandjelović & Zisserman 2012): their scalar product is the Hellinger kernel."""
+    whole = descriptors.astype(np.float32)
+    return np.sqrt(whole / np.maximum(whole.sum(axis=1, keepdims=True), 1))

@@ -1,0 +1,350 @@
+"""From a folder of photos to square, anonymous pictures, split by patient and evenly in skin tone.
+
+Two photos belong together when they show one patient, or one is nearly the other (one photo
+collected twice, or a flipped, turned or cut variant of it). All that a chain of such links holds
+together is a group, and a group is never split.
+"""
+
+import csv
+import hashlib
+import logging
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from mpox import folders, halves, images, seeds, table, tone
+from mpox.errors import InputError, line
+from mpox.params import Data
+from mpox.photos import duplicates, keypoints, patients
+
+logger = logging.getLogger(__name__)
+
+SHAKE = 4  # places in the order of tones by which a seed moves a group
+COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
+
+
+class Photo(NamedTuple):
+    """What was found in one file; where `reason` says why it cannot be used, the rest is empty."""
+
+    sha256: str = ""  # of the file's bytes
+    pixels: str = ""  # SHA-256 of the square's pixels
+    hashes: np.ndarray = np.empty(0)  # uint64, WAYS: the square's perceptual hashes
+    look: keypoints.Look = keypoints.NOTHING  # what a second look for near duplicates needs
+    tone: float = 0.0  # the square's individual typology angle
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The picture's name from here on: a photo's own name may be a patient's."""
+        return self.sha256[:16]
+
+
+def prepare(
+    source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
+) -> dict[str, float]:
+    """Write `out`/{train,val,test}/<key>.png, each with its table, and `out`/manifest.csv.
+
+    A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
+    for random crops, never enlarged. Beside the pictures `metadata.csv` has their `patient` (a
+    number in a seeded order, or `unknown`), `group` (what is never split) and `data.columns`.
+    The manifest says of every file below `source` what became of it; it alone has original names.
+    `workers` (default: all cores) changes no result. Returned are the counts, and `tone_train` and
+    `tone_test`, the mean `tone.typology_angle` of their pictures.
+
+    InputError, with nothing written, on: patients or a table that do not fit the photos; files that
+    cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
+    the evaluation.
+    """
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"data.source: {source}: holds the output {out}; name the photos' folder")
+    paths, others = images.find(source)
+    if not paths:
+        raise InputError("\n".join([f"{source}: holds no picture", *images.summary(others)]))
+    names = [path.relative_to(source).as_posix() for path in paths]
+    known = _read_table(source, names, others, data.columns)
+    for said in images.summary(others):
+        logger.info("left out: %s", said)
+    patient = patients.find(source, names, data.patients, known)
+
+    with folders.whole(out) as folder:
+        squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
+        found = _inspect_all(paths, list(squares.values()), resolution, workers)
+        photos = dict(zip(names, found, strict=True))
+        refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
+        if refused and data.on_invalid == "stop":
+            bad = [f"{line(source / name)}: {reason}" for name, reason in refused.items()]
+            head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
+            raise InputError("\n".join([head, *bad]))
+
+        usable = {name: photo for name, photo in photos.items() if not photo.reason}
+        twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
+        groups, near = _group(usable, twins, patient, data.duplicate_distance, workers)
+        kept = [name for name in usable if name not in twins]
+        tones: dict[str, list[float]] = {}
+        for name in kept:
+            tones.setdefault(groups[name], []).append(photos[name].tone)
+        try:
+            splits = split(tones, data.split.model_dump(), seed)
+            for part in ("train", "test"):
+                check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
+        except InputError as error:
+            raise InputError(f"{error}{_joined(patient, groups, near)}") from None
+
+        files = {name: f"{splits[groups[name]]}/{photos[name].key}.png" for name in kept}
+        for name, file in files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            squares[name].rename(folder / file)
+        for name in twins:
+            squares[name].unlink()
+        columns = _columns(kept, patient, groups, data, known, seed)
+        for part in data.split.model_dump():
+            rows = {
+                Path(files[name]).name: values
+                for name, *values in zip(kept, *columns.values(), strict=True)
+                if splits[groups[name]] == part
+            }
+            table.write(folder / part, list(columns), rows)
+        reasons = (
+            {name: f"nearly the same as {other}" for name, other in near.items()}
+            | {name: f"the same as {first}" for name, first in twins.items()}
+            | refused
+            | {path.relative_to(source).as_posix(): reason for path, reason in others.items()}
+        )
+        _write_manifest(folder / "manifest.csv", photos, groups, files, reasons)
+
+    pictures = Counter(splits[groups[name]] for name in kept)
+    members = Counter(splits.values())
+    spread = {
+        # Not of val, which may be a single patient: metrics are in git.
+        part: np.mean([each for group in tones if splits[group] == part for each in tones[group]])
+        for part in ("train", "test")
+    }
+    return {
+        "pictures": len(kept),
+        **{name: pictures[name] for name in ("train", "val", "test")},
+        "groups": len(splits),
+        **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
+        **{f"tone_{name}": round(float(mean), 1) for name, mean in spread.items()},
+        "exact_duplicates": len(twins),
+        "near_duplicates": len(near),
+        "invalid": len(refused),
+        "other_files": len(others),
+    }
+
+
+def _read_table(
+    source: Path, names: Sequence[str], others: dict[Path, str], columns: Sequence[str]
+) -> table.Table | None:
+    """The table beside the photos, if it fits them; `others` learn what it is."""
+    astray = [p for p in others if p.name in table.NAMES and p.parent != source]
+    astray = [path for path in astray if others[path] == images.NO_PICTURE]
+    if astray:
+        raise InputError(
+            f"{line(astray[0])}: lies in a sub-folder and would not be read; expected one table, "
+            f"{source / table.NAME}, whose file_name is the path from there (or data.source: "
+            f"{line(astray[0].parent)})"
+        )
+    known = table.read(source)
+    missing = [column for column in columns if not known or column not in known.columns]
+    if missing:
+        where = known.file if known else f"{source}, which has no {table.NAME}"
+        raise InputError(f"data.columns: {missing[0]}: no such column in {where}")
+    if known:
+        patients.check_rows(source, names, others, known)
+        others[known.file] = "the table"
+        left = [column for column in known.columns if column not in (*columns, "patient")]
+        if left:
+            logger.info("%s: %d columns left out: %s", known.file, len(left), ", ".join(left))
+    return known
+
+
+def _group(
+    photos: Mapping[str, Photo],
+    twins: Mapping[str, str],
+    patient: Mapping[str, str],
+    distance: int,
+    workers: int | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Name → group, named after the first of its patients; name → a photo nearly the same.
+
+    Links are patients, `twins`, hashes, and last keypoints, which are asked of what is yet apart.
+    """
+    names = list(photos)
+    place = {name: k for k, name in enumerate(names)}
+    of = {who: k for k, who in enumerate(sorted({patient[name] for name in names}))}
+    joined = np.array([of[patient[name]] for name in names], int)
+    joined = duplicates.components(joined, [(place[a], place[b]) for a, b in twins.items()])
+    kept = np.array([place[name] for name in names if name not in twins], int)
+    looks = [photos[names[k]].look for k in kept]
+    near = duplicates.near(
+        np.array([photos[names[k]].hashes for k in kept], np.uint64),
+        distance,
+        lambda later, earlier, way: keypoints.same_place(looks[later], looks[earlier], way),
+    )
+    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in near])
+    near += keypoints.near_duplicates(looks, joined[kept], workers)
+    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in near])
+    first: dict[int, str] = {}
+    for name in sorted(names, key=lambda name: patient[name]):
+        first.setdefault(int(joined[place[name]]), patient[name])
+    groups = {name: first[int(joined[place[name]])] for name in names}
+    links = duplicates.towards_first(len(kept), near)
+    return groups, {names[kept[a]]: names[kept[b]] for a, b in links.items()}
+
+
+def _joined(patient: Mapping[str, str], groups: Mapping[str, str], near: Mapping[str, str]) -> str:
+    """How patients became one group, where any did: a split can fail for that alone."""
+    pairs = [(a, b) for a, b in near.items() if patient[a] != patient[b]]
+    if not pairs:
+        return ""
+    members = Counter(groups[name] for name in {name for pair in pairs for name in pair})
+    largest, count = members.most_common(1)[0]
+    one, other = next(pair for pair in pairs if groups[pair[0]] == largest)
+    return (
+        f"; {count} photos of several patients are in one group, since they are nearly the same, "
+        f"as {line(one)} and {line(other)}"
+    )
+
+
+def _columns(
+    names: Sequence[str],
+    patient: Mapping[str, str],
+    groups: Mapping[str, str],
+    data: Data,
+    known: table.Table | None,
+    seed: int,
+) -> dict[str, list[str]]:
+    """What the tables say of the pictures beside their files' names: column → values."""
+    numbers = _numbers(patient.values(), seed)
+    whose = [str(numbers[patient[name]]) for name in names]
+    if data.patients in ("unknown", "none"):
+        whose = [table.UNKNOWN] * len(names)
+    columns = {"patient": whose, "group": [str(numbers[groups[name]]) for name in names]}
+    if known:
+        rows = [known.rows[table.normal(name)] for name in names]
+        columns |= {c: table.uniform(c, [row[c] for row in rows]) for c in data.columns}
+    return columns
+
+
+def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
+    """Patient → number, in an order of the seed's: no id, nor anything made from one."""
+    every = sorted(set(patient))
+    order = np.random.default_rng(seeds.derive(seed, "patients")).permutation(len(every))
+    return dict(zip(every, order.tolist(), strict=True))
+
+
+def split(
+    tones: Mapping[str, Sequence[float]], shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Group → split: from dark to light, each to the split that is furthest behind its share.
+
+    `tones` are the tones of a group's pictures, `shares` the splits' parts of all pictures. A set
+    drawn at random from few patients often has hardly any of the rarer skin tones; in order every
+    set has its share of those that 1/share or more groups have. `seed` shakes the order by a few
+    places.
+    """
+    rng = np.random.default_rng(seeds.derive(seed, "split"))
+    order = sorted(tones, key=lambda group: (np.mean(tones[group]), group))
+    places = np.arange(len(order)) + rng.uniform(0, SHAKE, len(order))
+    behind = dict.fromkeys(shares, 0.0)
+    splits = {}
+    for group in (order[k] for k in np.argsort(places)):
+        for name, share in shares.items():
+            behind[name] += share * len(tones[group])
+        splits[group] = max(behind, key=lambda name: behind[name])
+        behind[splits[group]] -= len(tones[group])
+    empty = sorted(set(shares) - set(splits.values()))
+    if empty:
+        raise InputError(
+            f"no pictures left for {', '.join(empty)}: {sum(map(len, tones.values()))} pictures of "
+            f"{len(tones)} patients (or groups of duplicates) cannot be split as data.split says"
+        )
+    return splits
+
+
+def check_halves(part: str, groups: Sequence[str]) -> None:
+    """Stops here, not after hours of training, what evaluation could not measure."""
+    half = len(halves.draw(groups, halves.DRAWS, np.random.default_rng(0))[0][0])
+    if half < halves.FEWEST:
+        raise InputError(
+            f"data.split.{part}: {len(groups)} pictures of {len(set(groups))} patients (or groups "
+            f"of duplicates) give halves of {half} that share no patient, and evaluation needs "
+            f"{halves.FEWEST} or more: more patients, or a larger share"
+        )
+
+
+def _write_manifest(
+    file: Path,
+    photos: Mapping[str, Photo],
+    groups: Mapping[str, str],
+    files: Mapping[str, str],
+    reasons: Mapping[str, str],
+) -> None:
+    """A row for every file found, photos first."""
+    # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
+    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        plain = csv.writer(stream, lineterminator="\n")
+        # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        plain.writerow(COLUMNS)
+        for name in dict.fromkeys([*photos, *reasons]):
+            sha256 = photos[name].sha256 if name in photos else ""
+            split = files.get(name, "").split("/")[0]
+            row = [name, sha256, groups.get(name, ""), split, files.get(name, "")]
+            row.append(reasons.get(name, ""))
+            (quoted if "\r" in "".join(row) else plain).writerow(row)
+
+
+def _inspect_all(
+    paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
+) -> list[Photo]:
+    # spawn, the same on every system: a forked worker inherits locks that threads may hold.
+    spawn = multiprocessing.get_context("spawn")
+    photos: list[Photo] = []
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
+        found = pool.map(partial(_inspect, resolution), paths, squares, chunksize=4)
+        try:
+            photos.extend(tqdm(found, "reading photos", len(paths), unit="photo"))
+        except BrokenProcessPool:
+            raise InputError(
+                f"{line(paths[len(photos)])}: reading this photo, or one of the next, ended its "
+                "process (2 GB of memory a core are enough for the largest)"
+            ) from None
+    return photos
+
+
+def _inspect(resolution: int, path: Path, out: Path) -> Photo:
+    """Read one photo and write its square to `out`, or say what is wrong with it."""
+    try:
+        picture = images.read(path)
+    except InputError as error:
+        return Photo(reason=str(error).removeprefix(f"{path}: "))
+    shorter = min(picture.shape[:2])
+    if 2 * shorter < resolution:
+        return Photo(
+            reason=f"is {shorter} pixels across, expected half of resolution ({resolution}) or "
+            f"more: lower resolution to {2 * shorter} or less, or leave such out with "
+            "data.on_invalid: skip"
+        )
+    square = images.square(picture, min(shorter, 2 * resolution))
+    images.write(out, square)
+    return Photo(
+        sha256=folders.sha256(path),
+        pixels=hashlib.sha256(square.tobytes()).hexdigest(),
+        hashes=duplicates.hashes(square),
+        look=keypoints.describe(square),
+        tone=tone.typology_angle(square),
+    )
+
+
+def _start() -> None:
+    cv2.setNumThreads(1)  # the processes are as many as the cores

@@ -1,0 +1,64 @@
+"""What every stage asks before it works: whether what params.yaml names is there and fits."""
+
+import sys
+from pathlib import Path
+
+from mpox.checks import check_prompts, check_resolution, check_weights
+from mpox.errors import InputError
+from mpox.params import Evaluate, Params
+from stages import repository
+
+
+def check(params: Params) -> None:
+    """InputError for a repository, a folder, weights, a prompt or a precision that do not fit."""
+    repository.check_commit()
+    repository.check("data.source", Path(params.data.source))
+    repository.check("model.path", Path(params.model.path))
+    check_files(params)
+
+
+def check_files(params: Params) -> None:
+    """Stops the first stage, not one after the training, where something around does not fit.
+
+    The base, evaluation's weights, and of what is still to be drawn the prompts and the precision.
+    """
+    stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
+    check_resolution(params.resolution, model)
+    # Who draws with a LoRA that others trained need not evaluate.
+    if params.evaluate.weights is not None and stage != "generate":
+        _check_weights(params.evaluate)
+    if stage == "evaluate":
+        return
+    train, generate = params.train, params.generate
+    prompts = {
+        "generate.prompt": generate.prompt,
+        "generate.negative_prompt": generate.negative_prompt,
+    }
+    precisions = {"generate.precision": generate.precision}
+    if stage != "generate":
+        prompts |= {
+            "train.instance_prompt": train.instance_prompt,
+            "train.validation_prompt": train.validation_prompt,
+            "train.prior_preservation.class_prompt": train.prior_preservation.class_prompt,
+        }
+        precisions["train.precision"] = train.precision
+    check_prompts(prompts, model)
+    for key, precision in precisions.items():
+        if precision == "fp16":  # else no stage that needs none is kept waiting for torch
+            from mpox import processes
+
+            processes.start()
+            processes.check_precision(key, precision)
+
+
+def _check_weights(evaluate: Evaluate) -> None:
+    """Evaluation's weights are there, or can be had from where a later stage downloads them."""
+    assert evaluate.weights is not None
+    try:
+        check_weights(evaluate.features, evaluate.weights)
+    except InputError:
+        if not evaluate.download or Path(sys.argv[0]).stem == "evaluate":
+            raise
+        from stages import weights
+
+        weights.fetch(evaluate.features, evaluate.weights, only_ask=True)

@@ -1,0 +1,693 @@
+"""Training against a plain PyTorch loop, and a killed run against one that was left alone."""
+
+import csv
+import math
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from conftest import RESOLUTION, contents
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.training_utils import compute_snr
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import stages.train_lora
+from mpox import checkpoints, images, params
+from mpox.diffusion import base, latents, lora, loss, sampling, training
+from mpox.diffusion.training import Lesson
+from mpox.errors import InputError
+from mpox.params import Train
+
+SEED = 3
+
+
+def pictures(number: int, std: float = 0.0) -> training.Concept:
+    """A concept whose picture i has the latent i everywhere."""
+    mean = torch.arange(float(number)).view(-1, 1, 1, 1).expand(number, 4, 8, 8)
+    states = torch.randn((1, 77, 32), generator=torch.Generator().manual_seed(0))
+    alphas = torch.linspace(0.999, 0.005, 1000)
+    posterior = latents.Posterior(mean.clone(), torch.full_like(mean, std))
+    return training.Concept("pictures", posterior, states, alphas, SEED)
+
+
+def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> training.Concept:
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    posterior = latents.encode(pipeline.vae, images.find(folder)[0], RESOLUTION, name)
+    alphas = pipeline.scheduler.alphas_cumprod
+    return training.Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, SEED)
+
+
+def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> training.Learner:
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    return training.Learner(unet, settings, training._accelerator(settings), seed)
+
+
+# ---------------------------------------------------------------- what a step is given
+
+
+def shown(concept: training.Concept, steps: range, size: int) -> list[int]:
+    """The numbers of the pictures seen, in order."""
+    return [int(x.mean().round()) for step in steps for x in concept.batch(step, size)[0]]
+
+
+def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
+    concept, size = pictures(7), 4
+    seen = shown(concept, range(14), size)
+    epochs = [seen[start : start + 7] for start in range(0, 56, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 4
+
+
+def test_a_batch_is_a_function_of_seed_name_and_step_alone():
+    first = {step: pictures(5, 0.1).batch(step, 3) for step in range(8)}
+    concept = pictures(5, 0.1)
+    torch.manual_seed(9)
+    for step in (5, 0, 7, 2):
+        again = concept.batch(step, 3)
+        assert all(map(torch.equal, first[step], again))
+    concept.seed += 1
+    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
+    concept = pictures(5, 0.1)
+    concept.name = "others"
+    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
+    assert not torch.equal(first[1][1], first[0][1])
+
+
+def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
+    concept = pictures(4, 2.0)
+    batches = [concept.batch(step, 16) for step in range(50)]
+    x0, epsilon, t = map(torch.cat, zip(*batches, strict=True))
+    number = torch.tensor(shown(pictures(4), range(50), 16)).view(-1, 1, 1, 1)
+    drawn = (x0 - number) / 2
+    for noise in (epsilon, drawn):
+        assert noise.mean().item() == pytest.approx(0, abs=0.01)
+        assert noise.std().item() == pytest.approx(1, abs=0.01)
+    assert abs((drawn * epsilon).mean().item()) < 0.01  # two draws, not one
+    assert t.min() >= 0 and t.max() <= 999
+    counts = torch.histc(t.float(), 8, 0, 1000)
+    assert ((counts - 100).square() / 100).sum() < 24.3  # χ² with 7 degrees, p = 0.001
+
+
+def test_held_out_draws_are_fixed_and_cover_the_timesteps():
+    concept = pictures(5, 0.5)
+    batches = concept.fixed()
+    x0, _, t = map(torch.cat, zip(*batches, strict=True))
+    assert len(t) == 5 * training.VAL_TIMESTEPS
+    each = t.view(5, training.VAL_TIMESTEPS)
+    assert (each // (1000 // training.VAL_TIMESTEPS) == torch.arange(training.VAL_TIMESTEPS)).all()
+    assert len(set(each[:, 0].tolist())) > 1
+    own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
+    torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
+    for mine, again in zip(batches, concept.fixed(), strict=True):
+        assert all(map(torch.equal, mine, again))
+    assert not torch.equal(concept.fixed(1)[0][1], batches[0][1])
+
+
+def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):
+    largest = 1 - 2**-24  # of torch.rand's
+    monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.full(shape, largest))
+    assert max(t.max().item() for _, _, t in pictures(2).fixed()) == 999
+
+
+# ---------------------------------------------------------------- a step
+
+
+def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """B A x; of a convolution first with A, then with B for a kernel."""
+    if isinstance(module, nn.Conv2d):
+        down = nn.functional.conv2d(x, a, stride=module.stride, padding=module.padding)
+        return nn.functional.conv2d(down, b)
+    return x @ a.T @ b.T
+
+
+def plain_loop(
+    tiny_sd: Path, start: dict[str, Tensor], concept: training.Concept, settings: Train
+) -> tuple[dict[str, Tensor], list[float]]:
+    """DreamBooth LoRA as a textbook would write it: W x + (α/r) B A x by hooks, AdamW, cosine."""
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
+    ours = {key: value.clone().requires_grad_() for key, value in start.items()}
+    for name, module in unet.named_modules():
+        if f"{name}.lora_A.weight" in ours:
+            a, b = (ours[f"{name}.lora_{x}.weight"] for x in "AB")
+            module.register_forward_hook(
+                lambda module, inputs, output, a=a, b=b: (
+                    output + settings.alpha / settings.rank * change(module, inputs[0], a, b)
+                )
+            )
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    optimizer = torch.optim.AdamW(ours.values(), weight_decay=settings.weight_decay)
+    losses, warm, steps = [], settings.warmup_steps, settings.max_steps
+    for step in range(steps):
+        share = step / warm if step < warm else 0.5 + 0.5 * math.cos(
+            math.pi * (step - warm) / (steps - warm)
+        )  # fmt: skip
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * share
+        x0, epsilon, t = concept.batch(step, settings.batch_size)
+        noisy = noise.add_noise(x0, epsilon, t)
+        predicted = unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+        snr = compute_snr(noise, t)
+        weight = torch.minimum(snr, torch.full_like(snr, 5.0)) / snr
+        errors = nn.functional.mse_loss(predicted, epsilon, reduction="none").mean((1, 2, 3))
+        value = (weight * errors).mean()
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(ours.values(), settings.max_grad_norm)
+        optimizer.step()
+        losses.append(value.item())
+    return {key: value.detach() for key, value in ours.items()}, losses
+
+
+def test_training_is_a_plain_pytorch_loop(tiny_sd, small, augmented):
+    settings = small.train.model_copy(
+        update={"warmup_steps": 2, "max_steps": 5, "max_grad_norm": 0.05, "alpha": 12.0}
+    )
+    assert settings.lr_scheduler == "cosine" and settings.min_snr_gamma == 5.0
+    concept = skin(tiny_sd, augmented, "a lesion")
+    mine = learner(tiny_sd, settings)
+    start = lora.state(mine.unet)
+    losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+    expected, expected_losses = plain_loop(tiny_sd, start, concept, settings)
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    after = lora.state(mine.unet)
+    for key, value in expected.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-5)
+        assert not torch.equal(value, start[key])
+
+
+def test_another_seed_starts_from_another_adapter(tiny_sd, small):
+    one, other = (lora.state(learner(tiny_sd, small.train, seed).unet) for seed in (SEED, SEED + 1))
+    assert not any(torch.equal(one[key], other[key]) for key in one if "lora_A" in key)
+
+
+def first_loss(tiny_sd: Path, settings: Train, lessons: list[Lesson]) -> float:
+    return next(iter(learner(tiny_sd, settings).steps(lessons)))[1].item()
+
+
+def test_concepts_add_up_by_weight(tiny_sd, small, augmented, held_out):
+    instance = skin(tiny_sd, augmented, "a lesion", "instance")
+    prior = skin(tiny_sd, held_out, "skin", "class")
+    one, other = Lesson(instance, 4), Lesson(prior, 2)
+    parts = [first_loss(tiny_sd, small.train, [lesson]) for lesson in (one, other)]
+    whole = first_loss(tiny_sd, small.train, [one, other._replace(weight=0.25)])
+    assert whole == pytest.approx(parts[0] + 0.25 * parts[1], rel=1e-6)
+
+
+def test_gradient_checkpointing_changes_only_the_memory(tiny_sd, small, augmented):
+    concept, runs = skin(tiny_sd, augmented, "a lesion"), []
+    for on in (False, True):
+        settings = small.train.model_copy(update={"gradient_checkpointing": on, "max_steps": 3})
+        mine = learner(tiny_sd, settings)
+        losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+        checkpointing = mine.unet.is_gradient_checkpointing
+        assert checkpointing == on
+        runs.append((losses, lora.state(mine.unet)))
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-6)
+    for key, value in runs[0][1].items():
+        torch.testing.assert_close(runs[1][1][key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, augmented):
+    """Without weight decay, which would move entries that learn nothing."""
+    settings = small.train.model_copy(
+        update={"precision": precision, "weight_decay": 0.0, "learning_rate": 1e-4, "max_steps": 4}
+    )
+    mine = learner(tiny_sd, settings)
+    before = lora.state(mine.unet)
+    for _, value in mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]):
+        assert math.isfinite(value.item())
+    after = lora.state(mine.unet)
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    drawn = [key for key in after if "lora_A" in key]
+    moved = torch.cat([(after[key] != before[key]).flatten() for key in drawn])
+    assert moved.float().mean() > 0.99
+    frozen = [p for p in mine.unet.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {base.DTYPES[precision]}
+
+
+def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, augmented):
+    """Scale and magnitudes are the adapter's own, so what they are is tested with it."""
+    settings = small.train.model_copy(update={"rslora": True, "dora": True, "max_steps": 3})
+    mine = learner(tiny_sd, settings)
+    config = mine.unet.peft_config["default"]
+    assert config.use_rslora and config.use_dora
+    before = lora.state(mine.unet)
+    list(mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]))
+    after = lora.state(mine.unet)
+    magnitudes = [key for key in after if "magnitude" in key]
+    assert len(magnitudes) == len(after) // 3
+    assert all((after[key] != before[key]).all() for key in magnitudes)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_and_micro_batches_take_one_batch_between_them(
+    processes, micro_batch, tiny_sd, small, augmented, held_out
+):
+    """The mean over processes, as DDP takes it, is the loss and gradient of all rows at once.
+
+    Of four and three rows; three processes share the four unevenly, of five one has none.
+    """
+    lessons = [
+        Lesson(skin(tiny_sd, augmented, "a lesion"), 4),
+        Lesson(skin(tiny_sd, held_out, "skin"), 3, 0.5),
+    ]
+    settings = small.train.model_copy(update={"max_grad_norm": 1e9})
+
+    def step(index: int, number: int, micro_batch: int) -> tuple[float, list[Tensor]]:
+        mine, seen = learner(tiny_sd, settings), list[Tensor]()
+        mine.micro_batch = micro_batch
+        alone, exchanged = [], []
+
+        @contextmanager
+        def no_sync(model):
+            alone.append(True)
+            yield
+            alone.pop()
+
+        def backward(value: Tensor) -> None:
+            value.backward()
+            exchanged.append(not alone)
+
+        mine.accelerator = SimpleNamespace(
+            process_index=index,
+            num_processes=number,
+            is_main_process=False,
+            device=torch.device("cpu"),
+            backward=backward,
+            no_sync=no_sync,
+            clip_grad_norm_=lambda trained, _: seen.extend(p.grad.clone() for p in trained),
+        )
+        value = next(iter(mine.steps(lessons)))[1].item()
+        assert exchanged.count(True) == 1 and exchanged[-1]
+        return value, seen
+
+    expected, whole = step(0, 1, 7)
+    values, parts = zip(*(step(i, processes, micro_batch) for i in range(processes)), strict=True)
+    assert sum(values) / processes == pytest.approx(expected, rel=1e-6)
+    assert any(gradient.any() for gradient in whole)
+    for full, *each in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(each) / processes, full, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", ""])
+def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOX_MICRO_BATCH", given)
+    with pytest.raises(InputError, match=f"MPOX_MICRO_BATCH: got '{given}', expected a number"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "weight", "expected"),
+    [("3", 0.0, [3, 1]), ("3", 1.0, [3, 3]), (None, 1.0, [6])],
+)
+def test_one_pass_takes_all_concepts_or_a_micro_batch(
+    micro_batch, weight, expected, run, small, tmp_path, monkeypatch
+):
+    if micro_batch:
+        monkeypatch.setenv("MPOX_MICRO_BATCH", micro_batch)
+    errors, sizes = training.Learner._errors, []
+
+    def noting(self, noisy, *more):
+        sizes.append(len(noisy) if torch.is_grad_enabled() else None)
+        return errors(self, noisy, *more)
+
+    monkeypatch.setattr(training.Learner, "_errors", noting)
+    prior = small.train.prior_preservation.model_copy(
+        update={"weight": weight, "num_class_images": 3}
+    )
+    run(tmp_path, max_steps=2, prior_preservation=prior)
+    assert [size for size in sizes if size] == expected * 2
+
+
+# ---------------------------------------------------------------- the held-out loss
+
+
+def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small, held_out):
+    concept = skin(tiny_sd, held_out, "a lesion")
+    mine = learner(tiny_sd, small.train)
+    first = mine.measure(concept)
+    for _ in mine.steps([Lesson(concept, 4)]):
+        break
+    assert mine.measure(concept).val_loss == first.val_loss  # the warm-up's first step is none
+    assert mine.measure(concept, 1).val_loss != first.val_loss
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    errors = []
+    with torch.no_grad():
+        for x0, epsilon, t in concept.fixed():
+            noisy = noise.add_noise(x0, epsilon, t)
+            predicted = unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
+    assert first.val_loss == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert first.step == 0 and mine.unet.training
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+@pytest.fixture
+def run(tiny_sd, small, augmented, held_out, monkeypatch):
+    """Trains with some settings changed, in a folder."""
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+
+    def train(work: Path, **changes) -> Path:
+        settings = small.train.model_copy(update=changes)
+        work.mkdir(exist_ok=True)
+        return training.train(augmented, held_out, tiny_sd, work, settings, RESOLUTION, SEED)
+
+    return train
+
+
+def curve(result: Path, name: str) -> dict[int, float]:
+    with (result / "curves" / "plots" / "metrics" / f"{name}.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert len({row["step"] for row in rows}) == len(rows)
+    return {int(row["step"]): float(row[name]) for row in rows}
+
+
+def test_what_a_run_leaves(run, small, tmp_path):
+    """13 steps: LoRA files every 6, pictures every 8, the held-out loss every 4, and at the end."""
+    result = run(tmp_path)
+    assert result.parent == tmp_path
+    left = contents(result)
+    metrics = "curves/plots/metrics"
+    assert sorted(left) == sorted(
+        [
+            "curves/metrics.json",
+            *(f"{metrics}/{name}.tsv" for name in ("learning_rate", "loss", "val_loss")),
+            "lora/README.md",
+            "lora/curves.png",
+            "lora/checkpoint-6/pytorch_lora_weights.safetensors",
+            "lora/checkpoint-12/pytorch_lora_weights.safetensors",
+            "lora/pytorch_lora_weights.safetensors",
+            *(
+                f"lora/validation/step-{step}/{i}.png"
+                for step in ("000000", "000008", "000013")
+                for i in ("00000", "00001")
+            ),
+        ]
+    )
+    assert list(curve(result, "val_loss")) == [0, 4, 8, 12, 13]
+    assert list(curve(result, "loss")) == [10, 13]
+    rate = small.train.learning_rate
+    for step, value in curve(result, "learning_rate").items():
+        assert value == pytest.approx(rate * (0.5 + 0.5 * math.cos(math.pi * (step - 2) / 12)))
+    weights = [left[f"lora/{folder}pytorch_lora_weights.safetensors"] for folder in
+               ("checkpoint-6/", "checkpoint-12/", "")]  # fmt: skip
+    assert len(set(weights)) == 3
+    assert "3 photos (6 with their augmented variants)" in " ".join(
+        left["lora/README.md"].decode().split()
+    )
+    sheets = [images.read(result / f"lora/validation/step-{s}/00000.png") for s in
+              ("000008", "000013")]  # fmt: skip
+    assert (sheets[0] != sheets[1]).any()
+
+
+def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small, tmp_path):
+    result = run(tmp_path, max_steps=3)
+    drawing = training._drawing(
+        small.train, small.train.validation_prompt, small.train.validation_images
+    )
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    sampling.draw_all(pipeline, tmp_path / "base", drawing, RESOLUTION, SEED, "validation")
+    for name in ("00000.png", "00001.png"):
+        drawn = (result / "lora/validation/step-000000" / name).read_bytes()
+        assert drawn == (tmp_path / "base" / name).read_bytes()
+
+
+def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
+    values = []
+    steps = training.Learner.steps
+
+    def noting(self, lessons):
+        for step, value in steps(self, lessons):
+            values.append(value.item())
+            yield step, value
+
+    monkeypatch.setattr(training.Learner, "steps", noting)
+    points = curve(run(tmp_path), "loss")
+    assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
+    assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
+
+
+class Killed(BaseException):
+    """As SIGTERM or Ctrl-C: nothing catches it."""
+
+
+def dying(after: int, function):
+    """`function`, until it has been called `after` times."""
+    left = [after]
+
+    def wrapped(*args, **more):
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        return function(*args, **more)
+
+    return wrapped
+
+
+# At this rank some matrices have the 4,096 entries from which AdamW8bit keeps 8 bits.
+EIGHT_BIT = {"optimizer": "adamw_8bit", "rank": 32, "max_steps": 9, "val_loss_steps": 5}
+DORA = {"dora": True, "rslora": True, "max_steps": 6}
+BF16 = {"gradient_checkpointing": True, "precision": "bf16", "max_steps": 6}
+
+
+def leaves(state: object) -> list[object]:
+    """The values in nested dictionaries."""
+    if isinstance(state, dict):
+        return [leaf for value in state.values() for leaf in leaves(value)]
+    return [state]
+
+
+def newest(work: Path) -> Path:
+    """The resume point."""
+    return max(work.rglob(training.CHECKPOINT), key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, dict[str, bytes]]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kill"),
+    [
+        ({}, 3),  # before there is a checkpoint
+        ({}, 7),
+        ({}, 12),  # after the last checkpoint but one, between two points of the training curve
+        (BF16, 5),
+        (DORA, 5),
+        (EIGHT_BIT, 7),
+    ],
+)
+def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
+    changes, kill, run, tmp_path, monkeypatch, undisturbed
+):
+    """Every file: LoRA, checkpoint-N, validation pictures, curves, card."""
+    if repr(changes) not in undisturbed:
+        undisturbed[repr(changes)] = contents(run(tmp_path / "whole", **changes))
+    whole = undisturbed[repr(changes)]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        # Called once a training step, and by nothing else.
+        patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
+        run(tmp_path / "parts", **changes)
+    if changes is EIGHT_BIT:
+        state = checkpoints.load(newest(tmp_path / "parts"))
+        kinds = {leaf.dtype for leaf in leaves(state["optimizer"]) if isinstance(leaf, Tensor)}
+        assert torch.uint8 in kinds
+    resumed = contents(run(tmp_path / "parts", **changes))
+    assert resumed.keys() == whole.keys()
+    assert {name for name in whole if resumed[name] != whole[name]} == set()
+
+
+@pytest.mark.parametrize(
+    ("place", "function"), [(torch, "save"), (os, "fsync"), (Path, "replace"), (Path, "open")]
+)
+def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
+    place, function, run, tmp_path, monkeypatch
+):
+    """The second one: whatever comes of it, the run does not start from the beginning."""
+    save, saved = training.Learner.save, []
+
+    def saving(self, work, *state):
+        if saved:
+            monkeypatch.setattr(place, function, dying(0, getattr(place, function)))
+        save(self, work, *state)
+        saved.append(self.step)
+        if len(saved) == 2:
+            raise Killed
+
+    short = {"max_steps": 6, "val_loss_steps": 2}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training.Learner, "save", saving)
+        run(tmp_path, **short)
+    monkeypatch.undo()
+    weigh, steps = loss.min_snr_weight, []
+    monkeypatch.setattr(loss, "min_snr_weight", lambda *x: steps.append(1) or weigh(*x))
+    run(tmp_path, **short)
+    assert len(steps) <= 4
+
+
+@pytest.mark.parametrize(
+    ("select", "kept", "kill"),
+    [("best", 8, 10), ("best", 8, "at the end"), ("last", 13, None), ("last", 13, "at the end")],
+)
+def test_the_chosen_weights_are_kept(select, kept, kill, run, tmp_path, monkeypatch):
+    """With held-out losses of our own the best is the third, whatever the others look like."""
+    losses = {0: 5.0, 4: 3.0, 8: 1.0, 12: 2.0, 13: 4.0}
+    measure = training.Learner.measure
+
+    def told(self, held, draw=0):
+        adapter = measure(self, held, draw)
+        return training.Adapter(adapter.weights, adapter.step, losses[adapter.step])
+
+    monkeypatch.setattr(training.Learner, "measure", told)
+    settings = {"select": select, "checkpointing_steps": 1}
+    if kill:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            if kill == 10:
+                patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
+            else:
+                patch.setattr(training.card, "write", dying(0, training.card.write))
+            run(tmp_path, **settings)
+    result = run(tmp_path, **settings)
+    chosen, same = (
+        (result / "lora" / folder / lora.FILE_NAME).read_bytes()
+        for folder in ("", f"checkpoint-{kept}")
+    )
+    assert chosen == same
+    text = (result / "lora" / "README.md").read_text()
+    assert f"after step {kept} of 13" in " ".join(text.split())
+
+
+def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, held_out, tmp_path):
+    """Measured again from the file, in plain diffusers."""
+    result = run(tmp_path)
+    losses = curve(result, "val_loss")
+    concept = skin(tiny_sd, held_out, small.train.instance_prompt, "held-out pictures")
+    plain = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    plain.load_lora_weights(result / "lora")
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    errors = []
+    with torch.no_grad():
+        for x0, epsilon, t in concept.fixed():
+            noisy = noise.add_noise(x0, epsilon, t)
+            predicted = plain.unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
+    assert torch.cat(errors).mean().item() == pytest.approx(min(losses.values()), rel=1e-5)
+    assert min(losses.values()) < losses[0]
+
+
+def test_prior_preservation_learns_class_pictures_too(run, small, tmp_path):
+    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0, "num_class_images": 3})
+    short = {"max_steps": 5}
+    without = run(tmp_path / "without", **short)
+    assert not (tmp_path / "without" / "class").exists()
+    with_it = run(tmp_path / "with", prior_preservation=prior, **short)
+    assert len(images.find(tmp_path / "with" / "class")[0]) == 3
+    other = prior.model_copy(update={"class_prompt": "healthy skin"})
+    otherwise = run(tmp_path / "other", prior_preservation=other, **short)
+    files = {(result / "lora" / lora.FILE_NAME).read_bytes() for result in
+             (without, with_it, otherwise)}  # fmt: skip
+    assert len(files) == 3
+    assert curve(with_it, "loss")[5] > curve(without, "loss")[5]
+
+
+def test_a_bf16_base_trains_and_draws(run, tmp_path):
+    result = run(tmp_path, precision="bf16", max_steps=5, validation_steps=2)
+    weights = load_file(result / "lora" / lora.FILE_NAME)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert len(images.find(result / "lora" / "validation")[0]) == 8
+    assert all(images.read(path).std() > 1 for path in images.find(result / "lora")[0])
+
+
+def test_a_batch_larger_than_the_pictures_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"train\.batch_size: got 7, expected at most the 6 pic"):
+        run(tmp_path, batch_size=7)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works there")
+def test_fp16_without_a_gpu_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"train\.precision: got fp16"):
+        run(tmp_path, precision="fp16")
+
+
+def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_path, monkeypatch):
+    """NaN from step 6 on; checkpoints are written at 4 and 8, the curve has its point at 10."""
+    weigh, calls = loss.min_snr_weight, []
+
+    def breaking(*args):
+        calls.append(1)
+        return weigh(*args) * (torch.nan if len(calls) >= 6 else 1)
+
+    monkeypatch.setattr(loss, "min_snr_weight", breaking)
+    with pytest.raises(InputError, match=r"not finite.*lower train\.learning_rate \(now 0\.01\)"):
+        run(tmp_path)
+    state = checkpoints.load(newest(tmp_path))
+    assert all(value.isfinite().all() for value in state["now"]["weights"].values())
+
+
+def test_too_high_a_learning_rate_is_named(run, tmp_path):
+    with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 1e\+25\)"):
+        run(tmp_path, learning_rate=1e25)
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch):
+    """By accelerate's switch, in micro-batches of two sizes; this backend needs no compiler."""
+    plain = curve(run(tmp_path / "plain", max_steps=2), "val_loss")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+    torch._dynamo.utils.counters.clear()
+    compiled = curve(run(tmp_path / "compiled", max_steps=2), "val_loss")
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert compiled == pytest.approx(plain, rel=1e-4)
+
+
+# ---------------------------------------------------------------- the stage
+
+
+@pytest.mark.slow
+def test_the_stage_leaves_lora_curves_and_an_offline_run(
+    tiny_sd, small, augmented, held_out, tmp_path, monkeypatch
+):
+    """The Weights & Biases run must outlive the checkpoint's folder.
+
+    That goes in a later stage: killed before DVC has copied what it wrote, it trains nothing again.
+    """
+    import wandb
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("WANDB_PROJECT", "mpox")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    short = small.train.model_copy(update={"max_steps": 2})
+    own = params.Model(path=str(tiny_sd), download=())
+    settings = params.Params.model_construct(**dict(small) | {"train": short, "model": own})
+    stages.train_lora.main(
+        settings, augmented, held_out, Path("models/lora"), Path("metrics/train")
+    )
+    wandb.teardown()
+    assert Path("models/lora", lora.FILE_NAME).is_file()
+    assert Path("metrics/train/plots/metrics/val_loss.tsv").is_file()
+    monkeypatch.delenv("WANDB_PROJECT")
+    monkeypatch.setattr(training.Learner, "_backward", None)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    stages.train_lora.main(settings, augmented, held_out, Path("again/lora"), Path("again/train"))
+    assert contents(Path("again/lora")) == contents(Path("models/lora"))
+    monkeypatch.setenv("DVC_STAGE", "evaluate")
+    checkpoints.sweep("generate")
+    assert len(list(Path(".checkpoints").iterdir())) == 1
+    checkpoints.sweep("train_lora")
+    assert not list(Path(".checkpoints").iterdir())
+    runs = list(tmp_path.rglob("run-*.wandb"))
+    assert len(runs) == 1 and b"val_loss" in runs[0].read_bytes()
