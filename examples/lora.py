@@ -1,0 +1,36 @@
+"""A DreamBooth LoRA from a folder of photos, and pictures with it, without DVC.
+
+python examples/lora.py PHOTOS OUT, with the parameters of params.yaml. What the stages add: checks
+before work, resuming in another copy of the repository, a record of what was made from what.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
+import stages  # noqa: F401  holds threads and instructions still
+from mpox import processes
+from mpox.diffusion import sampling, training
+from mpox.params import Params, read
+from mpox.photos import augmentation, preparation
+
+
+def main(photos: Path, out: Path) -> None:
+    # Set-up: parameters, this process, and sets that share no patient.
+    params = read(Path("params.yaml"), Params)
+    side, seed, model = params.resolution, params.seed, Path(params.model.path)
+    processes.start()
+    preparation.prepare(photos, out / "prepared", params.data, side, seed)
+    augmentation.augment(out / "prepared/train", out / "augmented", params.augment, side, seed)
+
+    # Train: goes on from out/work/state.pt if that is there, and keeps the LoRA of the lowest
+    # held-out loss.
+    held_out, work = out / "prepared/val", out / "work"
+    result = training.train(out / "augmented", held_out, model, work, params.train, side, seed)
+
+    # Sample: picture i is a function of the seed and i.
+    sampling.generate(model, result / "lora", out / "pictures", params.generate, side, seed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
