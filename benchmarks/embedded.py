@@ -16,13 +16,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
-from mpox import images, seeds
+from mpox import images, listing, seeds
 from mpox.diffusion import base, lora, sampling
 from mpox.embedded import phantom
 from mpox.measures import features, frechet
@@ -37,7 +38,7 @@ SHOWN = 10  # pictures in a row of the sheet
 # Of the base alone, under its own captions: more steps mean more of the sampler's noise between
 # them, and so more of the tones of skin.
 STEPS = 40
-PENALTY = 1e-3  # of the judge's squared weights
+PENALTY = 1e-3  # of the judge's squared weights, beside the mean loss
 # Wordings that no caption has.
 FREE = {
     "vesicle": "blisters on somebody's skin",
@@ -95,20 +96,24 @@ def collect(pipeline, kind: str) -> Sets:
     return Sets(drawn, decoded, look(pictures), look(decoded))
 
 
-def fit(sets: dict[str, Sets]) -> "Judge":
+def fit(sets: dict[str, Sets]) -> Pipeline:
     """The judge, and how often it is right about what it has not seen."""
     fitted = [x[:FITTED] for each in sets.values() for x in (each.real, each.coded)]
-    judge = Judge(np.concatenate(fitted), np.repeat(np.arange(len(sets)), 2 * FITTED))
+    of = np.repeat(np.arange(len(sets)), 2 * FITTED)
+    fit = LogisticRegression(C=1 / (2 * PENALTY * len(of)), max_iter=1000)
+    judge = make_pipeline(StandardScaler(), fit).fit(np.concatenate(fitted), of)
     for name in ("real", "coded"):
-        right = [judge(getattr(each, name)[FITTED:]) == i for i, each in enumerate(sets.values())]
+        right = [
+            judge.predict(getattr(each, name)[FITTED:]) == i for i, each in enumerate(sets.values())
+        ]
         report(f"judge's accuracy, {name}", np.mean(right), 0.95)
     return judge
 
 
-def codec(sets: dict[str, Sets], judge: "Judge") -> None:
+def codec(sets: dict[str, Sets], judge: Pipeline) -> None:
     """The autoencoder, on pictures it did not see."""
     for kind, each in sets.items():
-        same = judge(each.coded[FITTED:]) == judge(each.real[FITTED:])
+        same = judge.predict(each.coded[FITTED:]) == judge.predict(each.real[FITTED:])
         report(f"reconstructed {kind}: same verdict", np.mean(same), 0.95)
         if kind != "healthy":
             inside = [
@@ -118,7 +123,7 @@ def codec(sets: dict[str, Sets], judge: "Judge") -> None:
             report(f"reconstructed {kind}: PSNR inside lesions, dB", np.mean(inside), 25)
 
 
-def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, float]:
+def alone(pipeline, sets: dict[str, Sets], judge: Pipeline) -> tuple[np.ndarray, float]:
     """The base alone, each kind's caption; its pictures of mpox, and their Fréchet excess."""
     painted, excess = {}, {}
     for kind, each in sets.items():
@@ -127,7 +132,7 @@ def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, 
         painted[kind] = paint(pipeline, prompt, steps)
         found = look(painted[kind])
         shares = dict(
-            zip(sets, np.bincount(judge(found), minlength=len(sets)) / DRAWN, strict=True)
+            zip(sets, np.bincount(judge.predict(found), minlength=len(sets)) / DRAWN, strict=True)
         )
         excess[kind] = frechet.distance(found, each.held) - each.floor
         blur = frechet.distance(each.coded[-TESTED:], each.held) - each.floor
@@ -140,25 +145,29 @@ def alone(pipeline, sets: dict[str, Sets], judge: "Judge") -> tuple[np.ndarray, 
             report(f"base alone, {kind} judged so", shares[kind], 0.90)
             report(f"base alone, {kind}: Fréchet excess", excess[kind], most=each.floor)
     for kind, words in FREE.items():
-        found = judge(look(paint(pipeline, words, PARAMS.generate.steps)))
+        found = judge.predict(look(paint(pipeline, words, PARAMS.generate.steps)))
         right = np.mean(found == phantom.KINDS.index(kind))
         report(f"base alone, {words!r}, judged {kind}", right, 0.80)
     return painted["mpox"], excess["mpox"]
 
 
-def with_lora(pipeline, mpox: Sets, judge: "Judge", painted: np.ndarray, excess: float) -> None:
+def with_lora(pipeline, mpox: Sets, judge: Pipeline, painted: np.ndarray, excess: float) -> None:
     """The committed run's pictures, and what the LoRA does to another prompt."""
     synthetic = read_all("data/synthetic")[:DRAWN]
     found = look(synthetic)
     images.write(ROOT / "docs/embedded.jpg", sheet(painted, synthetic, found))
-    report("with the LoRA, judged mpox", np.mean(judge(found) == phantom.KINDS.index("mpox")), 0.85)
+    report(
+        "with the LoRA, judged mpox",
+        np.mean(judge.predict(found) == phantom.KINDS.index("mpox")),
+        0.85,
+    )
     changed = frechet.distance(found, mpox.held) - mpox.floor
     report("with the LoRA: excess over the base's", changed / excess, most=0.40)
     report("with the LoRA: Fréchet excess", changed, most=2 * mpox.floor)
     lora.fuse(pipeline, ROOT / "models/lora")
     prompt = f"clinical photo of {phantom.NAMES['naevus'][0]}"
     naevi = look(paint(pipeline, prompt, PARAMS.generate.steps))
-    right = judge(naevi) == phantom.KINDS.index("naevus")
+    right = judge.predict(naevi) == phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(right), 0.80)
 
 
@@ -173,7 +182,7 @@ def phantoms(kind: str, number: int) -> list[phantom.Phantom]:
 
 
 def read_all(folder: str) -> np.ndarray:
-    files = images.find(ROOT / folder)[0]
+    files = listing.find(ROOT / folder)[0]
     return np.stack([images.square(images.read(file), SIDE) for file in files])
 
 
@@ -233,31 +242,6 @@ def paint(pipeline, prompt: str, steps: int) -> np.ndarray:
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
-
-
-class Judge:
-    """Multinomial logistic regression on standardised features (n×d), labels (n)."""
-
-    def __init__(self, x: np.ndarray, y: np.ndarray):
-        self.mean, self.scale = x.mean(0), x.std(0) + 1e-6
-        x = self._standard(x)
-        classes, ones = int(y.max()) + 1, np.eye(y.max() + 1)[y]
-
-        def cost(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            weights = flat.reshape(-1, classes)
-            scores = x @ weights
-            slope = x.T @ (softmax(scores, axis=1) - ones) / len(x) + 2 * PENALTY * weights
-            loss = -np.mean(np.sum(ones * log_softmax(scores, axis=1), axis=1))
-            return loss + PENALTY * np.sum(weights**2), slope.ravel()
-
-        start = np.zeros(x.shape[1] * classes)
-        self.weights = minimize(cost, start, jac=True, method="L-BFGS-B").x.reshape(-1, classes)
-
-    def _standard(self, x: np.ndarray) -> np.ndarray:
-        return np.hstack([(x - self.mean) / self.scale, np.ones((len(x), 1))])
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return np.argmax(self._standard(x) @ self.weights, axis=1)
 
 
 def report(name: str, value: float, least: float = -np.inf, most: float = np.inf) -> None:

@@ -15,7 +15,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import images
+from mpox import images, listing
 from mpox.measures import coverage, features, frechet, kernel
 
 NEIGHBOURS = 3  # torch-fidelity's own
@@ -89,7 +89,7 @@ def theirs(a: list[Path], b: list[Path]) -> dict[str, float]:
 
 def main(folder: Path) -> None:
     register_feature_extractor("lite0", Lite0)
-    paths, _ = images.find(folder)
+    paths, _ = listing.find(folder)
     half = len(paths) // 2
     order = np.random.default_rng(0).permutation(len(paths))
     a, b = ([paths[i] for i in side] for side in (order[:half], order[half : 2 * half]))

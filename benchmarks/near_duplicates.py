@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import variants
 
 import stages  # noqa: F401
-from mpox import images
+from mpox import images, listing
 from mpox.embedded import phantom
 from mpox.photos import duplicates, keypoints
 
@@ -57,7 +57,7 @@ def see_one(source: int) -> keypoints.Look:
 
 
 def main(folder: Path | None) -> None:
-    sources = images.find(folder)[0] if folder else list(range(256))
+    sources = listing.find(folder)[0] if folder else list(range(256))
     with ProcessPoolExecutor() as pool:
         seen = list(pool.map(see_all, sources, chunksize=4))
     missed: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, int))

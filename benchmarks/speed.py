@@ -80,7 +80,7 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
     """Photos and their variants, with all processes and with one."""
     import cv2
 
-    from mpox import images, seeds
+    from mpox import images, listing, seeds
     from mpox.photos import augmentation
 
     source = photos(work / "photos", SIDE)
@@ -88,7 +88,7 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
 
     def plain() -> None:
         chain = augmentation.transforms(settings, resolution)
-        for path in images.find(source)[0]:
+        for path in listing.find(source)[0]:
             picture = images.read(path)
             images.write(work / f"plain/{path.stem}-0.jpg", images.square(picture, resolution))
             for copy in range(1, settings.copies + 1):
@@ -115,9 +115,10 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     from accelerate import Accelerator
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mpox import images
+    from mpox import listing
     from mpox.diffusion import base, latents
-    from mpox.diffusion.training import Concept, Learner, Lesson
+    from mpox.diffusion.concepts import Concept, Lesson
+    from mpox.diffusion.learner import Learner
 
     accelerator = Accelerator(
         mixed_precision="no" if params.train.precision == "fp32" else params.train.precision
@@ -129,7 +130,7 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     )
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
     pictures = photos(work / "pictures", params.resolution)
-    needed = images.find(pictures)[0][: (warm + timed) * settings.batch_size]
+    needed = listing.find(pictures)[0][: (warm + timed) * settings.batch_size]
     concept = Concept(
         "bench",
         latents.encode(pipeline.vae, needed, params.resolution, "pictures"),

@@ -10,12 +10,14 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401  holds threads and instructions still
 from mpox import processes
-from mpox.diffusion import sampling, training
 from mpox.params import Params, read
 from mpox.photos import augmentation, preparation
 
 
 def main(photos: Path, out: Path) -> None:
+    # Here, for the processes that read the photos import this file, but need no network.
+    from mpox.diffusion import sampling, training
+
     # Set-up: parameters, this process, and sets that share no patient.
     params = read(Path("params.yaml"), Params)
     side, seed, model = params.resolution, params.seed, Path(params.model.path)
@@ -25,8 +27,10 @@ def main(photos: Path, out: Path) -> None:
 
     # Train: goes on from out/work/state.pt if that is there, and keeps the LoRA of the lowest
     # held-out loss.
-    held_out, work = out / "prepared/val", out / "work"
-    result = training.train(out / "augmented", held_out, model, work, params.train, side, seed)
+    drawn, work = out / "class", out / "work"
+    sampling.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
+    sets = (out / "augmented", out / "prepared/val", drawn)
+    result = training.train(*sets, model, work, params.train, side, seed)
 
     # Sample: picture i is a function of the seed and i.
     sampling.generate(model, result / "lora", out / "pictures", params.generate, side, seed)

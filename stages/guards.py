@@ -1,11 +1,12 @@
 """What every stage asks before it works: whether what params.yaml names is there and fits."""
 
+import os
 import sys
 from pathlib import Path
 
 from mpox.checks import check_prompts, check_resolution, check_weights
 from mpox.errors import InputError
-from mpox.params import Evaluate, Params
+from mpox.params import FEATURES, Evaluate, Params
 from stages import repository
 
 
@@ -39,9 +40,11 @@ def check_files(params: Params) -> None:
         prompts |= {
             "train.instance_prompt": train.instance_prompt,
             "train.validation_prompt": train.validation_prompt,
-            "train.prior_preservation.class_prompt": train.prior_preservation.class_prompt,
+            "draw_class.prompt": params.draw_class.prompt,
+            "draw_class.negative_prompt": params.draw_class.negative_prompt,
         }
         precisions["train.precision"] = train.precision
+        precisions["draw_class.precision"] = params.draw_class.precision
     check_prompts(prompts, model)
     for key, precision in precisions.items():
         if precision == "fp16":  # else no stage that needs none is kept waiting for torch
@@ -52,8 +55,16 @@ def check_files(params: Params) -> None:
 
 
 def _check_weights(evaluate: Evaluate) -> None:
-    """Evaluation's weights are there, or can be had from where a later stage downloads them."""
+    """Evaluation's weights are there, or can be had from where a later stage downloads them.
+
+    And where DVC sees them change, if it is DVC that asks.
+    """
     assert evaluate.weights is not None
+    if "DVC_STAGE" in os.environ and FEATURES not in Path(evaluate.weights).parents:
+        raise InputError(
+            f"evaluate.weights: got {evaluate.weights}, expected a path below {FEATURES}, where "
+            "DVC sees it change (by hand, `python -m stages.evaluate` takes any)"
+        )
     try:
         check_weights(evaluate.features, evaluate.weights)
     except InputError:

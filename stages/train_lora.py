@@ -1,4 +1,4 @@
-"""Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL LORA CURVES`."""
+"""Trains the LoRA: `python -m stages.train_lora AUGMENTED VAL CLASS LORA CURVES`."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, augmented: Path, val: Path, out: Path, curves: Path) -> None:
+def main(
+    params: Params, augmented: Path, val: Path, class_pictures: Path, out: Path, curves: Path
+) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
     from mpox import checkpoints, folders, processes
     from mpox.diffusion import training
@@ -16,14 +18,22 @@ def main(params: Params, augmented: Path, val: Path, out: Path, curves: Path) ->
         folders.check_vacant(out, curves)
     model = Path(params.model.path)
     settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
-    work = checkpoints.folder("train_lora", settings, [augmented, val, model])
+    work = checkpoints.folder("train_lora", settings, [augmented, val, class_pictures, model])
     result = training.train(
-        augmented, val, model, work, params.train, params.resolution, params.seed
+        augmented,
+        val,
+        class_pictures,
+        model,
+        work,
+        params.train,
+        params.resolution,
+        params.seed,
     )
     if process.is_main_process:
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)
         checkpoints.finish(work)
+        checkpoints.sweep("draw_class")
     process.destroy_process_group()
 
 

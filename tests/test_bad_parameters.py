@@ -237,7 +237,7 @@ FEATURES = ("efficientnet_lite0", "inception_v3", "torchvision_inception_v3", "d
 
 
 @pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("weights", [None, "models/inception"])
+@pytest.mark.parametrize("weights", [None, "models/features"])
 def test_weights_are_named_for_every_extractor_but_the_packaged_one(features, weights, tmp_path):
     content = load(Params)
     content["evaluate"] |= {"features": features, "weights": weights}
@@ -252,7 +252,14 @@ def test_weights_are_named_for_every_extractor_but_the_packaged_one(features, we
 
 @pytest.mark.parametrize(
     ("stage", "paths"),
-    [("prepare", 3), ("augment", 2), ("train_lora", 5), ("generate", 3), ("evaluate", 4)],
+    [
+        ("prepare", 3),
+        ("augment", 2),
+        ("draw_class", 1),
+        ("train_lora", 5),
+        ("generate", 3),
+        ("evaluate", 4),
+    ],
 )
 def test_every_stage_stops_before_any_work(stage, paths, tmp_path):
     places = [str(tmp_path / f"path{number}") for number in range(paths)]

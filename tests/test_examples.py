@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mpox import images
+from mpox import listing
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def test_a_lora_without_dvc(tmp_path):
         "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
         "preview": {"guidance": 1.0, "steps": 2, "scheduler": "ddim", "batch_size": 1},
     }  # fmt: skip
-    content["train"]["prior_preservation"]["weight"] = 0.0
+    content["draw_class"] |= {"num_images": 4, "steps": 2}
     content["generate"] |= {"num_images": 4, "steps": 2, "batch_size": 4}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "photos").mkdir()
@@ -37,5 +37,5 @@ def test_a_lora_without_dvc(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert len(images.find(tmp_path / "out/pictures")[0]) == 4
+    assert len(listing.find(tmp_path / "out/pictures")[0]) == 4
     assert (tmp_path / "out/work/result/lora/pytorch_lora_weights.safetensors").is_file()

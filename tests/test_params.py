@@ -70,8 +70,8 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["train", "warmup_steps", "5", "constant_with_warmup"],
     ),
     (
-        {"train.prior_preservation.batch_size": 5, "train.prior_preservation.num_class_images": 4},
-        ["train.prior_preservation", "batch_size (5)", "num_class_images (4)"],
+        {"train.prior_preservation.batch_size": 5, "draw_class.num_images": 4},
+        ["train.prior_preservation.batch_size (5)", "draw_class.num_images (4)"],
     ),
     (
         {
@@ -105,7 +105,7 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
             "evaluate.weights": "elsewhere/i.pth",
             "evaluate.download": ["inception_v3"],
         },
-        ["evaluate", "name the features, with weights in models/inception", "'elsewhere/i.pth'"],
+        ["evaluate", "name the features, with weights in models/features", "'elsewhere/i.pth'"],
     ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
     ({"data.source": "s3://photos"}, ["data.source", "s3://photos", "expected a folder"]),

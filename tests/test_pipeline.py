@@ -10,12 +10,12 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from mpox import images
+from mpox import listing
 from mpox.params import Params
 
 ROOT = Path(__file__).parents[1]
 FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml",
-         "models/inception/dvc.yaml")  # fmt: skip
+         "models/features/dvc.yaml")  # fmt: skip
 STAGES = {
     name: stage.get("do", stage)
     for file in FILES
@@ -73,6 +73,7 @@ def test_deps_are_the_closure_of_the_imports(name):
             "params/sd15.yaml",
             {
                 ("inception", "evaluate"),
+                ("sd15", "draw_class"),
                 ("sd15", "train_lora"),
                 ("sd15", "generate"),
                 ("sd15", "report"),
@@ -97,7 +98,7 @@ def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
 
 def test_git_takes_of_the_weights_folder_only_what_says_how_to_get_them():
     for name, ignored in (("w.pth", 0), ("w.pth.partial", 0), ("dvc.yaml", 1), ("dvc.lock", 1)):
-        path = f"models/inception/{name}"
+        path = f"models/features/{name}"
         asked = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT)
         assert asked.returncode == ignored, name
 
@@ -174,7 +175,7 @@ def test_git_holds_no_picture_but_phantoms_and_docs():
     pictures = {
         line
         for line in listed.stdout.splitlines()
-        if line.lower().endswith(tuple(images.SUFFIXES))
+        if line.lower().endswith(tuple(listing.SUFFIXES))
         and not line.startswith(("data/phantom/photos/", "docs/", "tests/phantom.heic"))
     }
     assert not pictures

@@ -424,7 +424,7 @@ def test_the_repository_around_is_asked_whichever_the_environment_names(
         ("models/mine", True),
         ("models/mine/unet/config.json", True),
         ("models/lora", True),
-        ("models/inception/weights.pth", True),
+        ("models/features/weights.pth", True),
         ("models/sd15/unet", True),
         ("models/tiny-sd/unet/new.json", False),
         ("models/sd15/dvc.yaml", False),

@@ -46,7 +46,7 @@ REFUSED = {
 SHELLS = [
     name for name in ("sh", "bash", "dash", "zsh", "ksh", "tcsh", "fish") if shutil.which(name)
 ]
-LAUNCHED = ("train_lora", "generate")
+LAUNCHED = ("draw_class", "train_lora", "generate")
 every_shell = pytest.mark.parametrize("shell", SHELLS)
 
 
@@ -142,7 +142,7 @@ def test_a_launcher_of_several_words_and_none_work(launch, stage, shell, pipelin
     if launch:
         assert words.pop(0) == "yes"
     assert words[:2] == ["-m", f"stages.{stage}"]
-    assert words[-1] in ("metrics/train", "data/synthetic")
+    assert words[-1] in ("data/class", "metrics/train", "data/synthetic")
 
 
 def refusal(name: str) -> str:

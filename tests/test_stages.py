@@ -16,16 +16,17 @@ import pytest
 from datasets import load_dataset
 from ruamel.yaml import YAML
 
-from mpox import images
+from mpox import images, listing
 
 ROOT = Path(__file__).parents[1]
 TINY = {
     "data": {"source": "data/photos"},
     "augment": {"copies": 1},
+    "draw_class": {"num_images": 2, "steps": 2, "batch_size": 2},
     "train": {
         "rank": 2, "max_steps": 4, "warmup_steps": 1, "batch_size": 4, "validation_steps": 4,
         "validation_images": 1, "val_loss_steps": 2, "checkpointing_steps": 2,
-        "prior_preservation": {"num_class_images": 2, "batch_size": 2},
+        "prior_preservation": {"batch_size": 2},
         "preview": {"steps": 2, "batch_size": 1},
         "select": "last",  # so few steps may make nothing better, and nothing would be selected
     },
@@ -133,7 +134,7 @@ def finished(tmp_path_factory) -> tuple[Path, dict[str, float]]:
     folder = tiny(tmp_path_factory.mktemp("repository"))
     durations = crash.run(folder)
     assert list(durations) == [
-        "prepare", "augment", "train_lora", "generate", "evaluate", "report",
+        "prepare", "augment", "draw_class", "train_lora", "generate", "evaluate", "report",
     ]  # fmt: skip
     commit(folder)
     return folder, durations
@@ -165,7 +166,7 @@ def test_no_two_sets_share_a_patient(repository):
 
 
 def test_synthetic_pictures_are_there(repository):
-    pictures, others = images.find(repository / "data/synthetic")
+    pictures, others = listing.find(repository / "data/synthetic")
     assert [path.name for path in pictures] == [f"{i:05d}.png" for i in range(5)]
     assert [path.name for path in others] == ["metadata.csv"]
     assert {images.read(path).shape for path in pictures} == {(64, 64, 3)}
@@ -176,12 +177,13 @@ def test_hugging_face_opens_every_folder_of_pictures(repository, tmp_path, monke
     for name, columns in (
         ("prepared", {"patient", "group"}),
         ("augmented", {"variant", "patient", "group"}),
+        ("class", {"text", "negative_prompt", "seed"}),
         ("synthetic", {"text", "negative_prompt", "seed"}),
     ):
         folder = str(repository / "data" / name)
         opened = load_dataset("imagefolder", data_dir=folder, cache_dir=str(tmp_path / "cache"))
         assert columns <= set(opened["train"].column_names), name
-        counted = images.find(Path(folder, "train") if name == "prepared" else Path(folder))[0]
+        counted = listing.find(Path(folder, "train") if name == "prepared" else Path(folder))[0]
         assert opened["train"].num_rows == len(counted)
     assert opened["train"]["seed"][0] > 2**32 and opened["train"]["text"][0].startswith("clinical")
 
@@ -214,6 +216,14 @@ def test_a_prompt_and_a_rank_rerun_only_what_follows(repository):
     assert ran(back) == []
     assert outputs(repository) == first
     call(repository, "git", "checkout", "-q", ".")
+
+
+def test_editing_what_draws_a_sheet_trains_nothing_again(repository):
+    sheets = repository / "src/mpox/measures/sheets.py"
+    sheets.write_text(sheets.read_text() + "# edited\n")
+    stale = json.loads(call(repository, "dvc", "status", "--json", "--quiet") or "{}")
+    call(repository, "git", "checkout", "-q", ".")
+    assert {*stale} == {"evaluate"}
 
 
 def test_the_page_is_made_again_by_what_it_shows_and_nothing_else_is(repository):

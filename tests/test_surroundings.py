@@ -85,25 +85,33 @@ def test_a_file_in_the_photos_place_is_named(copy):
     assert (done.returncode, done.stderr) == (1, "error: params.yaml: no such folder\n")
 
 
-INCEPTION = ["evaluate.features=inception_v3", "evaluate.weights=models/inception/weights.pth"]
+INCEPTION = ["evaluate.features=inception_v3", "evaluate.weights=models/features/weights.pth"]
+
+
+def test_dvc_takes_no_weights_that_it_would_not_see_change(copy, monkeypatch):
+    words = ["evaluate.features=dinov2", "evaluate.weights=/shared/dinov2"]
+    assert "/shared/dinov2/config.json: no such file" in call("prepare", copy, *words).stderr
+    monkeypatch.setenv("DVC_STAGE", "prepare")
+    said = "error: evaluate.weights: got /shared/dinov2, expected a path below models/features"
+    assert call("prepare", copy, *words).stderr.startswith(said)
 
 
 def test_weights_for_the_last_stage_that_are_not_there_stop_the_first(copy):
     """As under `dvc exp run --temp`, which copies no file that git ignores."""
     done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
     assert done.returncode == 1
-    assert "error: evaluate.weights: models/inception/weights.pth: no such file" in done.stderr
+    assert "error: evaluate.weights: models/features/weights.pth: no such file" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (copy / "out").exists()
 
 
 def test_a_page_saved_as_the_weights_stops_the_first_stage(copy):
-    file = copy / "models/inception/weights.pth"
+    file = copy / "models/features/weights.pth"
     file.parent.mkdir(parents=True)
     file.write_text("<html>404</html>")
     done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
     assert done.returncode == 1
-    assert "error: evaluate.weights: models/inception/weights.pth: has SHA-256" in done.stderr
+    assert "error: evaluate.weights: models/features/weights.pth: has SHA-256" in done.stderr
     assert not (copy / "out").exists()
 
 
@@ -217,7 +225,7 @@ DOWNLOAD = [*INCEPTION, "evaluate.download=[inception_v3]"]
         ("prepare", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewhere "),
         ("train_lora", False, "error: evaluate.weights: http.* cannot be downloaded: .*; elsewh"),
         ("generate", False, "usage: "),
-        ("evaluate", True, "error: evaluate.weights: models/inception/weights.pth: no such file"),
+        ("evaluate", True, "error: evaluate.weights: models/features/weights.pth: no such file"),
     ],
 )
 def test_the_first_stage_asks_whether_a_later_one_can_download(stage, there, said, copy, published):

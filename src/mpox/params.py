@@ -47,7 +47,7 @@ T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
-INCEPTION = Path("models/inception")  # whose dvc.yaml downloads
+FEATURES = Path("models/features")  # whose dvc.yaml downloads
 
 
 class Section(BaseModel):
@@ -209,23 +209,12 @@ class Sampler(Section):
 class Drawing(Sampler):
     prompt: Text
     negative_prompt: str
-    num_images: Count
+    num_images: Natural
 
 
 class PriorPreservation(Section):
-    weight: NonNegative  # 0 switches it off
-    class_prompt: Text
-    num_class_images: Count
-    batch_size: Count  # of them, in every step
-
-    @model_validator(mode="after")
-    def has_a_batch(self) -> Self:
-        if self.batch_size > self.num_class_images:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) must be at most num_class_images "
-                f"({self.num_class_images})"
-            )
-        return self
+    weight: NonNegative  # of the class pictures' loss; 0 switches it off
+    batch_size: Count  # class pictures in every step
 
 
 class Train(Section):
@@ -249,7 +238,7 @@ class Train(Section):
     precision: Precision  # of the frozen base; LoRA weights are always fp32
     gradient_checkpointing: bool
     prior_preservation: PriorPreservation
-    preview: Sampler  # how validation and class pictures are drawn
+    preview: Sampler  # how validation pictures are drawn
     validation_prompt: Text
     validation_images: Count
     validation_steps: Count  # between validation pictures
@@ -289,6 +278,11 @@ class Train(Section):
         return self
 
 
+class DrawClass(Drawing):
+    num_images: Natural
+    precision: Precision
+
+
 class Generate(Drawing):
     num_images: Enough
     precision: Precision
@@ -319,10 +313,10 @@ class Evaluate(Section):
     @model_validator(mode="after")
     def downloads_what_is_used(self) -> Self:
         """Only there does DVC know that `evaluate` waits for the download."""
-        belongs = self.weights is not None and Path(self.weights).parent == INCEPTION
+        belongs = self.weights is not None and Path(self.weights).parent == FEATURES
         if self.download and not (self.download == (self.features,) and belongs):
             raise ValueError(
-                f"download must be [], or name the features, with weights in {INCEPTION}; "
+                f"download must be [], or name the features, with weights in {FEATURES}; "
                 f"got {list(self.download)} for {self.features} with {self.weights!r}"
             )
         return self
@@ -340,10 +334,21 @@ class Params(Section):
     model: Model
     data: Data
     augment: Augment
+    draw_class: DrawClass
     train: Train
     generate: Generate
     evaluate: Evaluate
     report: Report
+
+    @model_validator(mode="after")
+    def has_class_pictures(self) -> Self:
+        prior, drawn = self.train.prior_preservation, self.draw_class.num_images
+        if prior.weight and prior.batch_size > drawn:
+            raise ValueError(
+                f"train.prior_preservation.batch_size ({prior.batch_size}) must be at most "
+                f"draw_class.num_images ({drawn}) while train.prior_preservation.weight is not 0"
+            )
+        return self
 
 
 class Phantoms(Section):

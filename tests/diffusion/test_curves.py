@@ -135,7 +135,7 @@ def test_without_login_or_server_training_does_not_begin(
     monkeypatch.setattr(training.base, "load", None)  # it would be the first of the work
     said = f"^WANDB_PROJECT: .* cannot be used: {reason}.*; run `wandb login`.*WANDB_MODE=offline"
     with pytest.raises(InputError, match=said) as refused:
-        training.train(augmented, held_out, tiny_sd, tmp_path, small.train, RESOLUTION, 0)
+        training.train(augmented, held_out, None, tiny_sd, tmp_path, small.train, RESOLUTION, 0)
     assert "\n" not in str(refused.value)
 
 

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from mpox import images
+from mpox import listing
 from mpox.diffusion import latents
 
 
@@ -17,7 +17,7 @@ def vae(tiny_sd) -> AutoencoderKL:
 
 
 def test_posteriors_are_the_vaes_scaled_and_in_order(vae, augmented):
-    files = images.find(augmented)[0]
+    files = listing.find(augmented)[0]
     assert len(files) > latents.BATCH
     found = latents.encode(vae, files[::-1], RESOLUTION, "pictures")
     processor = VaeImageProcessor()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import stages.generate
-from mpox import images
+from mpox import images, listing
 from mpox.diffusion import base, lora
 from mpox.errors import InputError
 from mpox.params import Model, Params
@@ -289,7 +289,7 @@ def test_another_process_writes_the_same_bytes(unet, tiny_sd, tmp_path):
         "t.add(unet)\nt.shake(unet)\n"
         f"t.lora.save(unet, pathlib.Path({str(tmp_path / 'there')!r}))\n"
     )
-    paths = os.pathsep.join(str(ROOT / name) for name in ("src", "tests", ""))
+    paths = os.pathsep.join(str(ROOT / name) for name in ("src", "tests", "tests/diffusion", ""))
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": "4"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
     here, there = ((tmp_path / name / lora.FILE_NAME).read_bytes() for name in ("here", "there"))
@@ -352,7 +352,7 @@ def test_the_stage_draws_with_an_older_file(old, tiny_sd, small, tmp_path, monke
             save_file({key: value * 0 for key, value in weights.items()}, tmp_path / lora.FILE_NAME)
         own = Params.model_construct(**dict(small) | {"model": Model(path=str(model), download=())})
         stages.generate.main(own, tmp_path, tmp_path / name)
-        drawn[name] = [images.read(path) for path in images.find(tmp_path / name)[0]]
+        drawn[name] = [images.read(path) for path in listing.find(tmp_path / name)[0]]
     assert len(drawn["old"]) == small.generate.num_images
     assert all((one == other).all() for one, other in zip(*drawn.values(), strict=True))
 

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mpox import images, seeds
+from mpox import images, listing, seeds, table
 from mpox.diffusion import base, lora, sampling
 from mpox.errors import InputError
 from mpox.params import Generate
@@ -83,7 +83,7 @@ def expected(plain: StableDiffusionPipeline, numbers: list[int], settings: Gener
 
 
 def read(folder: Path) -> list[np.ndarray]:
-    return [images.read(path) for path in images.find(folder)[0]]
+    return [images.read(path) for path in listing.find(folder)[0]]
 
 
 # ---------------------------------------------------------------- one batch
@@ -174,7 +174,7 @@ def test_each_picture_is_its_integers_in_its_padded_batch(drawn, plain, settings
     for start in (0, 2, 4):
         own = [seeds.derive(SEED, "picture", i) for i in (start, start + 1)]
         batch = (expected(plain, own, settings) * 255).round()
-        for picture, path in zip(batch, images.find(folder)[0][start : start + 2], strict=False):
+        for picture, path in zip(batch, listing.find(folder)[0][start : start + 2], strict=False):
             assert np.array_equal(images.read(path), picture)
 
 
@@ -198,7 +198,7 @@ def test_killed_and_resumed_draws_the_same_files(after, drawn, pipeline, setting
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(images, "write", dying)
         sampling.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
-    assert len(images.find(parts)[0]) == after
+    assert len(listing.find(parts)[0]) == after
     again = sampling.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
     assert again == numbers and contents(parts) == contents(folder)
 
@@ -295,7 +295,7 @@ def test_each_file_says_that_it_is_synthetic_and_how_it_was_made(drawn):
     folder, numbers = drawn
     iptc = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
     mark = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-    for path in images.find(folder)[0]:
+    for path in listing.find(folder)[0]:
         with Image.open(path) as picture:
             xmp = picture.info["XML:com.adobe.xmp"]
         said: dict[str, str] = {}
@@ -313,7 +313,8 @@ def test_generate_fuses_the_adapter_as_plain_diffusers_applies_it(
     adapter, plain, tiny_sd, settings, tmp_path
 ):
     settings = settings.model_copy(update={"num_images": 2})
-    numbers = sampling.generate(tiny_sd, adapter, tmp_path, settings, RESOLUTION, SEED)
+    sampling.generate(tiny_sd, adapter, tmp_path, settings, RESOLUTION, SEED)
+    numbers = {name: int(row["seed"]) for name, row in table.read(tmp_path).rows.items()}
     plain.scheduler = PLAIN[settings.scheduler](plain.scheduler.config)
     without = 255 * expected(plain, list(numbers.values()), settings)
     plain.load_lora_weights(adapter)

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,40 +18,41 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import stages.train_lora
-from mpox import checkpoints, images, params
-from mpox.diffusion import base, latents, lora, loss, sampling, training
-from mpox.diffusion.training import Lesson
+from mpox import checkpoints, images, listing, params, table
+from mpox.diffusion import base, concepts, latents, lora, loss, sampling, training
+from mpox.diffusion.concepts import Lesson
+from mpox.diffusion.learner import CHECKPOINT, Adapter, Learner, make_accelerator
 from mpox.errors import InputError
-from mpox.params import Train
+from mpox.params import Drawing, Train
 
 SEED = 3
 
 
-def pictures(number: int, std: float = 0.0) -> training.Concept:
+def pictures(number: int, std: float = 0.0) -> concepts.Concept:
     """A concept whose picture i has the latent i everywhere."""
     mean = torch.arange(float(number)).view(-1, 1, 1, 1).expand(number, 4, 8, 8)
     states = torch.randn((1, 77, 32), generator=torch.Generator().manual_seed(0))
     alphas = torch.linspace(0.999, 0.005, 1000)
     posterior = latents.Posterior(mean.clone(), torch.full_like(mean, std))
-    return training.Concept("pictures", posterior, states, alphas, SEED)
+    return concepts.Concept("pictures", posterior, states, alphas, SEED)
 
 
-def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> training.Concept:
+def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> concepts.Concept:
     pipeline = base.load(tiny_sd, RESOLUTION)
-    posterior = latents.encode(pipeline.vae, images.find(folder)[0], RESOLUTION, name)
+    posterior = latents.encode(pipeline.vae, listing.find(folder)[0], RESOLUTION, name)
     alphas = pipeline.scheduler.alphas_cumprod
-    return training.Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, SEED)
+    return concepts.Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, SEED)
 
 
-def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> training.Learner:
+def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
     unet = base.load(tiny_sd, RESOLUTION).unet
-    return training.Learner(unet, settings, training._accelerator(settings), seed)
+    return Learner(unet, settings, make_accelerator(settings), seed)
 
 
 # ---------------------------------------------------------------- what a step is given
 
 
-def shown(concept: training.Concept, steps: range, size: int) -> list[int]:
+def shown(concept: concepts.Concept, steps: range, size: int) -> list[int]:
     """The numbers of the pictures seen, in order."""
     return [int(x.mean().round()) for step in steps for x in concept.batch(step, size)[0]]
 
@@ -97,9 +99,9 @@ def test_held_out_draws_are_fixed_and_cover_the_timesteps():
     concept = pictures(5, 0.5)
     batches = concept.fixed()
     x0, _, t = map(torch.cat, zip(*batches, strict=True))
-    assert len(t) == 5 * training.VAL_TIMESTEPS
-    each = t.view(5, training.VAL_TIMESTEPS)
-    assert (each // (1000 // training.VAL_TIMESTEPS) == torch.arange(training.VAL_TIMESTEPS)).all()
+    assert len(t) == 5 * concepts.VAL_TIMESTEPS
+    each = t.view(5, concepts.VAL_TIMESTEPS)
+    assert (each // (1000 // concepts.VAL_TIMESTEPS) == torch.arange(concepts.VAL_TIMESTEPS)).all()
     assert len(set(each[:, 0].tolist())) > 1
     own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
     torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
@@ -126,7 +128,7 @@ def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def plain_loop(
-    tiny_sd: Path, start: dict[str, Tensor], concept: training.Concept, settings: Train
+    tiny_sd: Path, start: dict[str, Tensor], concept: concepts.Concept, settings: Train
 ) -> tuple[dict[str, Tensor], list[float]]:
     """DreamBooth LoRA as a textbook would write it: W x + (α/r) B A x by hooks, AdamW, cosine."""
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
@@ -311,16 +313,14 @@ def test_one_pass_takes_all_concepts_or_a_micro_batch(
 ):
     if micro_batch:
         monkeypatch.setenv("MPOX_MICRO_BATCH", micro_batch)
-    errors, sizes = training.Learner._errors, []
+    errors, sizes = Learner._errors, []
 
     def noting(self, noisy, *more):
         sizes.append(len(noisy) if torch.is_grad_enabled() else None)
         return errors(self, noisy, *more)
 
-    monkeypatch.setattr(training.Learner, "_errors", noting)
-    prior = small.train.prior_preservation.model_copy(
-        update={"weight": weight, "num_class_images": 3}
-    )
+    monkeypatch.setattr(Learner, "_errors", noting)
+    prior = small.train.prior_preservation.model_copy(update={"weight": weight})
     run(tmp_path, max_steps=2, prior_preservation=prior)
     assert [size for size in sizes if size] == expected * 2
 
@@ -351,15 +351,27 @@ def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small,
 # ---------------------------------------------------------------- whole runs
 
 
+def label(folder: Path, prompt: str) -> Path:
+    """A copy of a folder of pictures, drawn under `prompt` if one believes its table."""
+    copy = shutil.copytree(folder, folder.with_name(prompt.replace(" ", "-")))
+    table.write(copy, ["text"], {file.name: [prompt] for file in listing.find(copy)[0]})
+    return copy
+
+
+@pytest.fixture(scope="module")
+def class_pictures(held_out) -> Path:
+    return label(held_out, "skin")
+
+
 @pytest.fixture
-def run(tiny_sd, small, augmented, held_out, monkeypatch):
+def run(tiny_sd, small, augmented, held_out, class_pictures, monkeypatch):
     """Trains with some settings changed, in a folder."""
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
 
-    def train(work: Path, **changes) -> Path:
+    def train(work: Path, drawn: Path = class_pictures, **changes) -> Path:
         settings = small.train.model_copy(update=changes)
         work.mkdir(exist_ok=True)
-        return training.train(augmented, held_out, tiny_sd, work, settings, RESOLUTION, SEED)
+        return training.train(augmented, held_out, drawn, tiny_sd, work, settings, RESOLUTION, SEED)
 
     return train
 
@@ -411,8 +423,11 @@ def test_what_a_run_leaves(run, small, tmp_path):
 
 def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small, tmp_path):
     result = run(tmp_path, max_steps=3)
-    drawing = training._drawing(
-        small.train, small.train.validation_prompt, small.train.validation_images
+    drawing = Drawing(
+        prompt=small.train.validation_prompt,
+        negative_prompt="",
+        num_images=small.train.validation_images,
+        **small.train.preview.model_dump(),
     )
     pipeline = base.load(tiny_sd, RESOLUTION)
     sampling.draw_all(pipeline, tmp_path / "base", drawing, RESOLUTION, SEED, "validation")
@@ -423,14 +438,14 @@ def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small
 
 def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
     values = []
-    steps = training.Learner.steps
+    steps = Learner.steps
 
     def noting(self, lessons):
         for step, value in steps(self, lessons):
             values.append(value.item())
             yield step, value
 
-    monkeypatch.setattr(training.Learner, "steps", noting)
+    monkeypatch.setattr(Learner, "steps", noting)
     points = curve(run(tmp_path), "loss")
     assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
     assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
@@ -468,7 +483,7 @@ def leaves(state: object) -> list[object]:
 
 def newest(work: Path) -> Path:
     """The resume point."""
-    return max(work.rglob(training.CHECKPOINT), key=lambda path: path.stat().st_mtime_ns)
+    return max(work.rglob(CHECKPOINT), key=lambda path: path.stat().st_mtime_ns)
 
 
 @pytest.fixture(scope="module")
@@ -514,7 +529,7 @@ def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
     place, function, run, tmp_path, monkeypatch
 ):
     """The second one: whatever comes of it, the run does not start from the beginning."""
-    save, saved = training.Learner.save, []
+    save, saved = Learner.save, []
 
     def saving(self, work, *state):
         if saved:
@@ -526,7 +541,7 @@ def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
 
     short = {"max_steps": 6, "val_loss_steps": 2}
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training.Learner, "save", saving)
+        patch.setattr(Learner, "save", saving)
         run(tmp_path, **short)
     monkeypatch.undo()
     weigh, steps = loss.min_snr_weight, []
@@ -542,13 +557,13 @@ def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
 def test_the_chosen_weights_are_kept(select, kept, kill, run, tmp_path, monkeypatch):
     """With held-out losses of our own the best is the third, whatever the others look like."""
     losses = {0: 5.0, 4: 3.0, 8: 1.0, 12: 2.0, 13: 4.0}
-    measure = training.Learner.measure
+    measure = Learner.measure
 
     def told(self, held, draw=0):
         adapter = measure(self, held, draw)
-        return training.Adapter(adapter.weights, adapter.step, losses[adapter.step])
+        return Adapter(adapter.weights, adapter.step, losses[adapter.step])
 
-    monkeypatch.setattr(training.Learner, "measure", told)
+    monkeypatch.setattr(Learner, "measure", told)
     settings = {"select": select, "checkpointing_steps": 1}
     if kill:
         with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -585,27 +600,41 @@ def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, hel
     assert min(losses.values()) < losses[0]
 
 
-def test_prior_preservation_learns_class_pictures_too(run, small, tmp_path):
-    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0, "num_class_images": 3})
+def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_path):
+    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0})
     short = {"max_steps": 5}
     without = run(tmp_path / "without", **short)
-    assert not (tmp_path / "without" / "class").exists()
     with_it = run(tmp_path / "with", prior_preservation=prior, **short)
-    assert len(images.find(tmp_path / "with" / "class")[0]) == 3
-    other = prior.model_copy(update={"class_prompt": "healthy skin"})
-    otherwise = run(tmp_path / "other", prior_preservation=other, **short)
+    other = label(held_out, "healthy skin")
+    otherwise = run(tmp_path / "other", other, prior_preservation=prior, **short)
     files = {(result / "lora" / lora.FILE_NAME).read_bytes() for result in
              (without, with_it, otherwise)}  # fmt: skip
     assert len(files) == 3
     assert curve(with_it, "loss")[5] > curve(without, "loss")[5]
 
 
+def test_class_pictures_that_are_too_few_or_of_no_known_prompt_are_refused(
+    run, small, held_out, class_pictures, tmp_path
+):
+    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0, "batch_size": 99})
+    with pytest.raises(InputError, match=r"prior_preservation.batch_size: got 99, expected at mo"):
+        run(tmp_path, prior_preservation=prior)
+    prior = prior.model_copy(update={"batch_size": 2})
+    with pytest.raises(InputError, match=r": 0 prompts in its metadata\.csv; expected one, as it"):
+        run(tmp_path, held_out, prior_preservation=prior)
+    mixed = label(class_pictures, "two prompts")
+    names = [file.name for file in listing.find(mixed)[0]]
+    table.write(mixed, ["text"], {name: [f"skin {k % 2}"] for k, name in enumerate(names)})
+    with pytest.raises(InputError, match=r"2 prompts in its metadata\.csv; expected one, as its"):
+        run(tmp_path, mixed, prior_preservation=prior)
+
+
 def test_a_bf16_base_trains_and_draws(run, tmp_path):
     result = run(tmp_path, precision="bf16", max_steps=5, validation_steps=2)
     weights = load_file(result / "lora" / lora.FILE_NAME)
     assert {value.dtype for value in weights.values()} == {torch.float32}
-    assert len(images.find(result / "lora" / "validation")[0]) == 8
-    assert all(images.read(path).std() > 1 for path in images.find(result / "lora")[0])
+    assert len(listing.find(result / "lora" / "validation")[0]) == 8
+    assert all(images.read(path).std() > 1 for path in listing.find(result / "lora")[0])
 
 
 def test_a_batch_larger_than_the_pictures_is_refused(run, tmp_path):
@@ -674,15 +703,17 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
     own = params.Model(path=str(tiny_sd), download=())
     settings = params.Params.model_construct(**dict(small) | {"train": short, "model": own})
     stages.train_lora.main(
-        settings, augmented, held_out, Path("models/lora"), Path("metrics/train")
+        settings, augmented, held_out, held_out, Path("models/lora"), Path("metrics/train")
     )
     wandb.teardown()
     assert Path("models/lora", lora.FILE_NAME).is_file()
     assert Path("metrics/train/plots/metrics/val_loss.tsv").is_file()
     monkeypatch.delenv("WANDB_PROJECT")
-    monkeypatch.setattr(training.Learner, "_backward", None)
+    monkeypatch.setattr(Learner, "_backward", None)
     AcceleratorState._reset_state(reset_partial_state=True)
-    stages.train_lora.main(settings, augmented, held_out, Path("again/lora"), Path("again/train"))
+    stages.train_lora.main(
+        settings, augmented, held_out, held_out, Path("again/lora"), Path("again/train")
+    )
     assert contents(Path("again/lora")) == contents(Path("models/lora"))
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     checkpoints.sweep("generate")

@@ -43,7 +43,7 @@ def seen(monkeypatch):
         shown.extend(pixels.permute(0, 2, 3, 1).numpy())
         return torch.nn.functional.adaptive_avg_pool2d(pixels.float() / 255, 2).flatten(1)
 
-    tiny = features.Extractor("tiny", 12, SIZE, "0123456789abcdef", torch.device("cpu"), forward)
+    tiny = features.Extractor("tiny", SIZE, "0123456789abcdef", torch.device("cpu"), forward)
     monkeypatch.setattr(features, "load", lambda *_: tiny)
     return shown
 

@@ -10,7 +10,7 @@ import pytest
 import variants
 from conftest import ROOT
 
-from mpox import images
+from mpox import images, listing
 from mpox.embedded import phantom
 from mpox.photos import duplicates, keypoints
 from mpox.photos.duplicates import components
@@ -156,7 +156,7 @@ def test_neither_workers_nor_the_order_change_what_is_found(looks):
 def of_photos(folder: Path, rng: np.random.Generator) -> tuple[list[keypoints.Look], np.ndarray]:
     """The looks of a folder's photos and of eight variants of every fifth, and whose each is."""
     looks, photo = [], []
-    for number, file in enumerate(images.find(folder)[0]):
+    for number, file in enumerate(listing.find(folder)[0]):
         picture = images.square(images.read(file), 512)
         shown = [picture]
         if number % 5 == 0:

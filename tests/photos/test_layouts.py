@@ -26,10 +26,10 @@ import yaml
 from conftest import ROOT, contents, same_table
 from PIL import Image
 
-from mpox import images
+from mpox import images, listing
 from mpox.embedded import phantom
 from mpox.errors import InputError
-from mpox.photos import keypoints, patients, preparation
+from mpox.photos import inspection, keypoints, patients, preparation
 from stages import repository
 
 Shown = tuple[int, ...]  # a patient, a photo of the patient, and which variant of it if not itself
@@ -98,7 +98,7 @@ def rows(photos: dict[str, Shown], head: str, row: str) -> bytes:
 
 # ---------------------------------------------------------------- preparing them
 
-INSPECTED: dict[bytes, tuple[preparation.Photo, bytes]] = {}
+INSPECTED: dict[bytes, tuple[inspection.Photo, bytes]] = {}
 COMPARED: dict[tuple[int, int], bool] = {}
 
 
@@ -112,7 +112,7 @@ def _each_photo_once(monkeypatch):
         for path, square in zip(paths, squares, strict=True):
             data = path.read_bytes()
             if data not in INSPECTED:
-                photo = preparation._inspect(resolution, path, square)
+                photo = inspection.inspect(resolution, path, square)
                 INSPECTED[data] = photo, b"" if photo.reason else square.read_bytes()
             photo, written = INSPECTED[data]
             square.write_bytes(written)
@@ -125,7 +125,7 @@ def _each_photo_once(monkeypatch):
             COMPARED[pair] = same_skin(one, other)
         return COMPARED[pair]
 
-    monkeypatch.setattr(preparation, "_inspect_all", here)
+    monkeypatch.setattr(inspection, "inspect_all", here)
     monkeypatch.setattr(keypoints, "same_skin", compared)
 
 
@@ -517,7 +517,7 @@ def recycle_bins(folder: Path) -> str:
     bins = deleted(".Trash-1000/files", "$RECYCLE.BIN/S-1-5", count=1)
     source = put(folder, Layout(photos, (), "", bins))
     counts = prepare(source, "unknown")
-    left = images.summary(images.find(source)[1])
+    left = listing.summary(listing.find(source)[1])
     return f"{counts['pictures']} photos; left out: {'; '.join(left)}"
 
 
@@ -525,20 +525,20 @@ def heic(folder: Path) -> str:
     (folder / "IMG_1.HEIC").write_bytes(content(".heic"))
     (folder / "IMG_2.HIF").write_bytes(test_bad_pictures.HIF)
     sizes = [images.read(folder / name).shape for name in ("IMG_1.HEIC", "IMG_2.HIF")]
-    assert images.find(folder)[1] == {}
+    assert listing.find(folder)[1] == {}
     return f"read: {' and '.join(f'{width} × {height}' for height, width, _ in sizes)} pixels"
 
 
 def other_formats(folder: Path) -> str:
     for suffix in (".mpo", ".dcm", ".cr2", ".jp2", ".jxl"):
         (folder / f"a{suffix}").touch()
-    return "; ".join(images.summary(images.find(folder)[1]))
+    return "; ".join(listing.summary(listing.find(folder)[1]))
 
 
 def small_photos(folder: Path) -> str:
     photo = test_bad_pictures.skin(0, (224, 224))
     photo.save(folder / "a.jpg")
-    return preparation._inspect(512, folder / "a.jpg", folder / "a.png").reason
+    return inspection.inspect(512, folder / "a.jpg", folder / "a.png").reason
 
 
 def git_says(name: str, key: str = "data.source") -> str:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import variants
 from PIL import Image
 
 from mpox import images, tone
-from mpox.embedded import phantom
 from mpox.errors import InputError
 from mpox.params import Data
 from mpox.photos import preparation
+from mpox.photos import splits as splitting
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 
@@ -186,7 +185,7 @@ def test_a_stopped_run_leaves_nothing_to_be_taken_for_whole(photos, tmp_path, mo
         images.write(squares[0], skin(0))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparation, "_inspect_all", stopped)
+    monkeypatch.setattr(preparation.inspection, "inspect_all", stopped)
     with pytest.raises(KeyboardInterrupt):
         preparation.prepare(photos, tmp_path / "out", settings(), 32, seed=0)
     assert os.listdir(tmp_path) == []
@@ -212,15 +211,15 @@ def test_split_keeps_the_shares_on_random_groups(seed):
     rng = np.random.default_rng(seed)
     number = rng.integers(30, 200)
     tones = {f"g{k}": rng.normal(size=rng.geometric(0.3)).tolist() for k in range(number)}
-    splits = preparation.split(tones, SHARES, seed)
+    splits = splitting.split(tones, SHARES, seed)
     assert set(splits) == set(tones)
     sizes = {group: len(found) for group, found in tones.items()}
     for name, share in SHARES.items():
         pictures = sum(sizes[group] for group in sizes if splits[group] == name)
         assert abs(pictures - share * sum(sizes.values())) <= max(sizes.values())
     backwards = dict(reversed(tones.items()))
-    assert preparation.split(backwards, SHARES, seed) == splits
-    assert preparation.split(tones, SHARES, seed + 1) != splits
+    assert splitting.split(backwards, SHARES, seed) == splits
+    assert splitting.split(tones, SHARES, seed + 1) != splits
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -232,7 +231,7 @@ def test_split_spreads_a_rare_tone_evenly(seed):
     rng = np.random.default_rng(seed)
     means = rng.permutation([*rng.normal(-40, 8, 10), *rng.normal(40, 8, 40)])
     tones = {f"g{k:02}": rng.normal(mean, 3, 4).tolist() for k, mean in enumerate(means)}
-    splits = preparation.split(tones, SHARES, seed)
+    splits = splitting.split(tones, SHARES, seed)
     dark = [splits[group] for group, mean in zip(tones, means, strict=True) if mean < 0]
     assert abs(dark.count("train") - 5) <= 1 and abs(dark.count("test") - 4) <= 1
 
@@ -258,7 +257,7 @@ def test_prepare_puts_dark_skin_into_training_and_test_set(tmp_path):
 
 def test_split_refuses_to_leave_one_empty():
     with pytest.raises(InputError, match="left for test, val: 9 pictures of 1 patients"):
-        preparation.split({"a": [0.0] * 9}, SHARES, 0)
+        splitting.split({"a": [0.0] * 9}, SHARES, 0)
 
 
 @pytest.fixture
@@ -388,27 +387,3 @@ def test_patients_that_duplicates_join_are_named_where_no_split_is_left(tmp_path
 def test_columns_without_a_table_are_refused(photos, tmp_path):
     with pytest.raises(InputError, match=r"data\.columns: tone: .*which has no metadata\.csv"):
         preparation.prepare(photos, tmp_path / "out", settings(columns=("tone",)), 32, seed=0)
-
-
-@pytest.mark.slow
-def test_ready_made_variants_of_a_photo_stay_in_one_set(tmp_path):
-    """64 photos of 64 patients under random names, each with eight variants or more."""
-    source = tmp_path / "photos"
-    source.mkdir()
-    rng = np.random.default_rng(0)
-    whose = {}
-    for patient in range(64):
-        picture = images.recode(phantom.draw("mpox", patient, 0, 2022, 128).picture)
-        for each in [picture, *(variants.variant(kind, picture, rng) for kind in variants.KINDS)]:
-            name = f"{rng.bytes(8).hex()}.jpg"
-            images.write(source / name, each)
-            whose[name] = patient
-    preparation.prepare(source, tmp_path / "out", settings(patients="unknown"), 64, seed=0)
-    splits: dict[int, set[str]] = {}
-    groups: dict[str, set[int]] = {}
-    for name, row in manifest(tmp_path / "out").items():
-        splits.setdefault(whose[name], set()).add(row["split"])
-        groups.setdefault(row["group"], set()).add(whose[name])
-    assert all(len(found) == 1 for found in splits.values())
-    joined = {patient for members in groups.values() if len(members) > 1 for patient in members}
-    assert len(joined) <= 0.01 * 64 and max(map(len, groups.values())) <= 3

@@ -88,7 +88,7 @@ def test_nothing_is_loaded_and_no_script_but_our_own_may_run(tmp_path):
 def test_hostile_text_stays_text(tmp_path, text):
     changes = {f"{key}": json.dumps(text) for key in
                ("generate.prompt", "train.validation_prompt", "train.instance_prompt",
-                "train.prior_preservation.class_prompt", "generate.negative_prompt")}  # fmt: skip
+                "draw_class.prompt", "generate.negative_prompt")}  # fmt: skip
     made = page.build(finished(tmp_path, changes=changes))
     found = Page(made)
     assert [tag for tag, _ in found.elements].count("script") == 1

@@ -15,7 +15,7 @@ import matplotlib
 from dvclive import Live
 from matplotlib.figure import Figure
 
-from mpox import images
+from mpox import images, listing
 from mpox.errors import InputError
 from mpox.params import Train
 
@@ -64,7 +64,7 @@ class Curves:
         if self.wandb:
             import wandb
 
-            pictures = [wandb.Image(images.read(path)) for path in images.find(folder)[0]]
+            pictures = [wandb.Image(images.read(path)) for path in listing.find(folder)[0]]
             self.wandb.log({"validation": pictures}, step=step)
 
     def draw(self, file: Path) -> None:

@@ -18,10 +18,10 @@ from diffusers import (
 from torch import Tensor
 from tqdm import tqdm
 
-from mpox import images, seeds
+from mpox import checkpoints, folders, images, processes, seeds, table
 from mpox.diffusion import base, lora
 from mpox.errors import InputError
-from mpox.params import Drawing, Generate
+from mpox.params import DrawClass, Drawing, Generate
 
 # What each takes beyond the base's own noise schedule. The base's spacing leaves out t = 999, where
 # sampling starts; latents are not confined to [−1, 1], as DDIM would otherwise clip them.
@@ -36,30 +36,69 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
 }
 
+PURPOSE = {"generate": "picture", "draw_class": "class"}  # a stage's part of its pictures' seeds
+
+
+def draw_folder(
+    stage: str,
+    out: Path,
+    model: Path,
+    adapter: Path | None,
+    settings: Generate | DrawClass,
+    resolution: int,
+    seed: int,
+) -> None:
+    """The pictures of a stage, as `generate` draws them, whole in `out`; resumed where killed."""
+    processes.check_precision(f"{stage}.precision", settings.precision)
+    kept = {"settings": settings, "resolution": resolution, "seed": seed}
+    inputs = [model, adapter / lora.FILE_NAME] if adapter else [model]
+    work = checkpoints.folder(stage, kept, inputs)
+    pictures = work / "pictures"
+    generate(model, adapter, pictures, settings, resolution, seed, stage)
+    if PartialState().is_main_process:
+        folders.copy(pictures, out)
+        checkpoints.finish(work)
+
 
 def generate(
-    model: Path, adapter: Path, work: Path, settings: Generate, resolution: int, seed: int
-) -> dict[str, int]:
-    """Draws `settings.num_images` pictures in `work`, from where a killed run left off.
+    model: Path,
+    adapter: Path | None,
+    folder: Path,
+    settings: Generate | DrawClass,
+    resolution: int,
+    seed: int,
+    stage: str = "generate",
+) -> None:
+    """Draws `settings.num_images` pictures in `folder`, from where a killed run left off.
 
-    Returns each file's name and the integer that seeds its CPU generator.
+    With the LoRA in `adapter`, or by the base alone; `stage`, one of PURPOSE, decides the seeds.
+    The folder's table has each picture's prompt (`text`), `negative_prompt` and the integer that
+    seeds its CPU generator (`seed`).
     """
-    pipeline = base.load(model, resolution)
-    lora.fuse(pipeline, adapter)
-    base.place(pipeline)
-    if settings.precision != "fp32":
-        pipeline.to(base.DTYPES[settings.precision])
-    compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
-    if compiler.backend != DynamoBackend.NO:
-        pipeline.unet.compile(**compiler.to_kwargs())
-    try:
-        return draw_all(pipeline, work, settings, resolution, seed, "picture")
-    except NotFinite as error:
-        if settings.precision == "fp16":
-            raise InputError(f"generate.precision: {error}") from None
-        raise InputError(
-            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
-        ) from None
+    drawn: dict[str, int] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.num_images:
+        pipeline = base.load(model, resolution)
+        if adapter:
+            lora.fuse(pipeline, adapter)
+        base.place(pipeline)
+        if settings.precision != "fp32":
+            pipeline.to(base.DTYPES[settings.precision])
+        compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
+        if compiler.backend != DynamoBackend.NO:
+            pipeline.unet.compile(**compiler.to_kwargs())
+        try:
+            drawn = draw_all(pipeline, folder, settings, resolution, seed, PURPOSE[stage])
+        except NotFinite as error:
+            if adapter is None or settings.precision == "fp16":
+                raise InputError(f"{stage}.precision: {error}") from None
+            raise InputError(
+                f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
+            ) from None
+    if PartialState().is_main_process:
+        prompts = [settings.prompt, settings.negative_prompt]
+        rows = {name: [*prompts, own] for name, own in drawn.items()}
+        table.write(folder, ["text", "negative_prompt", "seed"], rows)
 
 
 class NotFinite(InputError):

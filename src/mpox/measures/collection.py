@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import halves, images, table
+from mpox import halves, images, listing, table
 from mpox.errors import InputError
 from mpox.measures import copies, features
 
@@ -56,7 +56,7 @@ class Pictures:
 
 def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
     """The folder's pictures by name, at most `most` of them, drawn by `seed`."""
-    paths, others = images.find(folder)
+    paths, others = listing.find(folder)
     logger.info("%s: %d pictures and %d other files", folder, len(paths), len(others))
     if len(paths) < 2 * halves.FEWEST:
         raise InputError(f"{folder}: {len(paths)} pictures, expected at least {2 * halves.FEWEST}")

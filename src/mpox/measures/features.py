@@ -36,7 +36,6 @@ class Extractor:
     """A network with its preprocessing."""
 
     name: str
-    dimension: int  # d, the length of a feature vector
     size: int  # pixels: the network resizes every picture to this side itself
     sha256: str  # of the weights: the same name with other weights gives other numbers
     device: torch.device
@@ -96,7 +95,7 @@ def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
     net = fuse(net.eval())  # normalisation into the convolutions: half the time on a CPU
     # (x − 127) / 128 of TensorFlow's training code
     forward = _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
-    return Extractor("efficientnet_lite0", 1280, 224, folders.sha256(file), device, forward)
+    return Extractor("efficientnet_lite0", 224, folders.sha256(file), device, forward)
 
 
 def _same_padded(conv: nn.Conv2d) -> nn.Module:
@@ -110,7 +109,7 @@ def _inception_v3(file: Path, device: torch.device) -> Extractor:
     """The FID's Inception-v3, its TensorFlow resize included (Heusel et al. 2017)."""
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
     return Extractor(
-        "inception_v3", 2048, 299, folders.sha256(file), device, lambda pixels: net(pixels)[0]
+        "inception_v3", 299, folders.sha256(file), device, lambda pixels: net(pixels)[0]
     )
 
 
@@ -120,7 +119,7 @@ def _torchvision_inception_v3(file: Path, device: torch.device) -> Extractor:
     net.load_state_dict(torch.load(file, weights_only=True))
     net.fc = nn.Identity()
     forward = _preprocessed(net.eval().to(device), 299, IMAGENET_MEAN, IMAGENET_STD)
-    return Extractor("torchvision_inception_v3", 2048, 299, folders.sha256(file), device, forward)
+    return Extractor("torchvision_inception_v3", 299, folders.sha256(file), device, forward)
 
 
 def _dinov2(folder: Path, device: torch.device) -> Extractor:
@@ -140,7 +139,7 @@ def _dinov2(folder: Path, device: torch.device) -> Extractor:
         lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD
     )
     sha256 = folders.sha256(folder / "model.safetensors")
-    return Extractor("dinov2", net.config.hidden_size, 224, sha256, device, forward)
+    return Extractor("dinov2", 224, sha256, device, forward)
 
 
 def _preprocessed(

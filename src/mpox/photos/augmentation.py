@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox import folders, images, seeds, table
+from mpox import folders, images, listing, seeds, table
 from mpox.errors import InputError
 from mpox.params import Augment
 
@@ -35,7 +35,7 @@ def augment(
     a function of the picture, `seed`, key and copy alone. `workers` (default: all cores) changes
     no result. `out`/metadata.csv has the copy as `variant`, and what `source`'s table says.
     """
-    paths, _ = images.find(source)
+    paths, _ = listing.find(source)
     if not paths:
         raise InputError(f"{source}: holds no pictures to augment")
     known = table.read(source)

@@ -6,46 +6,21 @@ together is a group, and a group is never split.
 """
 
 import csv
-import hashlib
 import logging
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
-from mpox import folders, halves, images, seeds, table, tone
+from mpox import folders, listing, seeds, table
 from mpox.errors import InputError, line
-from mpox.params import Data
-from mpox.photos import duplicates, keypoints, patients
+from mpox.params import Data, Split
+from mpox.photos import duplicates, inspection, keypoints, patients, splits
 
 logger = logging.getLogger(__name__)
 
-SHAKE = 4  # places in the order of tones by which a seed moves a group
 COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
-
-
-class Photo(NamedTuple):
-    """What was found in one file; where `reason` says why it cannot be used, the rest is empty."""
-
-    sha256: str = ""  # of the file's bytes
-    pixels: str = ""  # SHA-256 of the square's pixels
-    hashes: np.ndarray = np.empty(0)  # uint64, WAYS: the square's perceptual hashes
-    look: keypoints.Look = keypoints.NOTHING  # what a second look for near duplicates needs
-    tone: float = 0.0  # the square's individual typology angle
-    reason: str = ""
-
-    @property
-    def key(self) -> str:
-        """The picture's name from here on: a photo's own name may be a patient's."""
-        return self.sha256[:16]
 
 
 def prepare(
@@ -66,53 +41,37 @@ def prepare(
     """
     if source.resolve() in (out.resolve(), *out.resolve().parents):
         raise InputError(f"data.source: {source}: holds the output {out}; name the photos' folder")
-    paths, others = images.find(source)
+    paths, others = listing.find(source)
     if not paths:
-        raise InputError("\n".join([f"{source}: holds no picture", *images.summary(others)]))
+        raise InputError("\n".join([f"{source}: holds no picture", *listing.summary(others)]))
     names = [path.relative_to(source).as_posix() for path in paths]
     known = _read_table(source, names, others, data.columns)
-    for said in images.summary(others):
+    for said in listing.summary(others):
         logger.info("left out: %s", said)
     patient = patients.find(source, names, data.patients, known)
 
     with folders.whole(out) as folder:
         squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
-        found = _inspect_all(paths, list(squares.values()), resolution, workers)
+        found = inspection.inspect_all(paths, list(squares.values()), resolution, workers)
         photos = dict(zip(names, found, strict=True))
         refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
         if refused and data.on_invalid == "stop":
             bad = [f"{line(source / name)}: {reason}" for name, reason in refused.items()]
             head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
             raise InputError("\n".join([head, *bad]))
-
         usable = {name: photo for name, photo in photos.items() if not photo.reason}
         twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
         groups, near = _group(usable, twins, patient, data.duplicate_distance, workers)
-        kept = [name for name in usable if name not in twins]
-        tones: dict[str, list[float]] = {}
-        for name in kept:
-            tones.setdefault(groups[name], []).append(photos[name].tone)
+        kept = {name: photo for name, photo in usable.items() if name not in twins}
         try:
-            splits = split(tones, data.split.model_dump(), seed)
-            for part in ("train", "test"):
-                check_halves(part, [groups[name] for name in kept if splits[groups[name]] == part])
+            of = _split(kept, groups, data, seed)
         except InputError as error:
             raise InputError(f"{error}{_joined(patient, groups, near)}") from None
-
-        files = {name: f"{splits[groups[name]]}/{photos[name].key}.png" for name in kept}
-        for name, file in files.items():
-            (folder / file).parent.mkdir(exist_ok=True)
-            squares[name].rename(folder / file)
         for name in twins:
             squares[name].unlink()
-        columns = _columns(kept, patient, groups, data, known, seed)
-        for part in data.split.model_dump():
-            rows = {
-                Path(files[name]).name: values
-                for name, *values in zip(kept, *columns.values(), strict=True)
-                if splits[groups[name]] == part
-            }
-            table.write(folder / part, list(columns), rows)
+        files = {name: f"{of[name]}/{photos[name].key}.png" for name in kept}
+        columns = _columns(list(kept), patient, groups, data, known, seed)
+        _put(folder, squares, files, columns)
         reasons = (
             {name: f"nearly the same as {other}" for name, other in near.items()}
             | {name: f"the same as {first}" for name, first in twins.items()}
@@ -120,20 +79,7 @@ def prepare(
             | {path.relative_to(source).as_posix(): reason for path, reason in others.items()}
         )
         _write_manifest(folder / "manifest.csv", photos, groups, files, reasons)
-
-    pictures = Counter(splits[groups[name]] for name in kept)
-    members = Counter(splits.values())
-    spread = {
-        # Not of val, which may be a single patient: metrics are in git.
-        part: np.mean([each for group in tones if splits[group] == part for each in tones[group]])
-        for part in ("train", "test")
-    }
-    return {
-        "pictures": len(kept),
-        **{name: pictures[name] for name in ("train", "val", "test")},
-        "groups": len(splits),
-        **{f"groups_{name}": members[name] for name in ("train", "val", "test")},
-        **{f"tone_{name}": round(float(mean), 1) for name, mean in spread.items()},
+    return _counts(kept, groups, of) | {
         "exact_duplicates": len(twins),
         "near_duplicates": len(near),
         "invalid": len(refused),
@@ -141,12 +87,60 @@ def prepare(
     }
 
 
+def _split(
+    kept: Mapping[str, inspection.Photo], groups: Mapping[str, str], data: Data, seed: int
+) -> dict[str, str]:
+    """Name → its split; InputError where one would be empty or too small for the evaluation."""
+    tones: dict[str, list[float]] = {}
+    for name, photo in kept.items():
+        tones.setdefault(groups[name], []).append(photo.tone)
+    of_group = splits.split(tones, data.split.model_dump(), seed)
+    of = {name: of_group[groups[name]] for name in kept}
+    for part in ("train", "test"):
+        splits.check_halves(part, [groups[name] for name in kept if of[name] == part])
+    return of
+
+
+def _put(
+    folder: Path,
+    squares: Mapping[str, Path],
+    files: Mapping[str, str],
+    columns: Mapping[str, Sequence[str]],
+) -> None:
+    """Moves the squares to their splits, each of which gets its table."""
+    tables: dict[str, dict[str, list[str]]] = {part: {} for part in Split.model_fields}
+    for (name, file), *values in zip(files.items(), *columns.values(), strict=True):
+        part, own = file.split("/")
+        (folder / part).mkdir(exist_ok=True)
+        squares[name].rename(folder / file)
+        tables[part][own] = values
+    for part, rows in tables.items():
+        table.write(folder / part, list(columns), rows)
+
+
+def _counts(
+    kept: Mapping[str, inspection.Photo], groups: Mapping[str, str], of: Mapping[str, str]
+) -> dict[str, float]:
+    parts = list(Split.model_fields)
+    pictures = Counter(of.values())
+    members = {part: {groups[name] for name in kept if of[name] == part} for part in parts}
+    found: dict[str, float] = {"pictures": len(kept)}
+    found |= {part: pictures[part] for part in parts}
+    found |= {"groups": sum(map(len, members.values()))}
+    found |= {f"groups_{part}": len(members[part]) for part in parts}
+    # Not of val, which may be a single patient: metrics are in git.
+    for part in ("train", "test"):
+        mean = np.mean([photo.tone for name, photo in kept.items() if of[name] == part])
+        found[f"tone_{part}"] = round(float(mean), 1)
+    return found
+
+
 def _read_table(
     source: Path, names: Sequence[str], others: dict[Path, str], columns: Sequence[str]
 ) -> table.Table | None:
     """The table beside the photos, if it fits them; `others` learn what it is."""
     astray = [p for p in others if p.name in table.NAMES and p.parent != source]
-    astray = [path for path in astray if others[path] == images.NO_PICTURE]
+    astray = [path for path in astray if others[path] == listing.NO_PICTURE]
     if astray:
         raise InputError(
             f"{line(astray[0])}: lies in a sub-folder and would not be read; expected one table, "
@@ -168,7 +162,7 @@ def _read_table(
 
 
 def _group(
-    photos: Mapping[str, Photo],
+    photos: Mapping[str, inspection.Photo],
     twins: Mapping[str, str],
     patient: Mapping[str, str],
     distance: int,
@@ -242,49 +236,9 @@ def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
     return dict(zip(every, order.tolist(), strict=True))
 
 
-def split(
-    tones: Mapping[str, Sequence[float]], shares: Mapping[str, float], seed: int
-) -> dict[str, str]:
-    """Group → split: from dark to light, each to the split that is furthest behind its share.
-
-    `tones` are the tones of a group's pictures, `shares` the splits' parts of all pictures. A set
-    drawn at random from few patients often has hardly any of the rarer skin tones; in order every
-    set has its share of those that 1/share or more groups have. `seed` shakes the order by a few
-    places.
-    """
-    rng = np.random.default_rng(seeds.derive(seed, "split"))
-    order = sorted(tones, key=lambda group: (np.mean(tones[group]), group))
-    places = np.arange(len(order)) + rng.uniform(0, SHAKE, len(order))
-    behind = dict.fromkeys(shares, 0.0)
-    splits = {}
-    for group in (order[k] for k in np.argsort(places)):
-        for name, share in shares.items():
-            behind[name] += share * len(tones[group])
-        splits[group] = max(behind, key=lambda name: behind[name])
-        behind[splits[group]] -= len(tones[group])
-    empty = sorted(set(shares) - set(splits.values()))
-    if empty:
-        raise InputError(
-            f"no pictures left for {', '.join(empty)}: {sum(map(len, tones.values()))} pictures of "
-            f"{len(tones)} patients (or groups of duplicates) cannot be split as data.split says"
-        )
-    return splits
-
-
-def check_halves(part: str, groups: Sequence[str]) -> None:
-    """Stops here, not after hours of training, what evaluation could not measure."""
-    half = len(halves.draw(groups, halves.DRAWS, np.random.default_rng(0))[0][0])
-    if half < halves.FEWEST:
-        raise InputError(
-            f"data.split.{part}: {len(groups)} pictures of {len(set(groups))} patients (or groups "
-            f"of duplicates) give halves of {half} that share no patient, and evaluation needs "
-            f"{halves.FEWEST} or more: more patients, or a larger share"
-        )
-
-
 def _write_manifest(
     file: Path,
-    photos: Mapping[str, Photo],
+    photos: Mapping[str, inspection.Photo],
     groups: Mapping[str, str],
     files: Mapping[str, str],
     reasons: Mapping[str, str],
@@ -302,49 +256,3 @@ def _write_manifest(
             row = [name, sha256, groups.get(name, ""), split, files.get(name, "")]
             row.append(reasons.get(name, ""))
             (quoted if "\r" in "".join(row) else plain).writerow(row)
-
-
-def _inspect_all(
-    paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
-) -> list[Photo]:
-    # spawn, the same on every system: a forked worker inherits locks that threads may hold.
-    spawn = multiprocessing.get_context("spawn")
-    photos: list[Photo] = []
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
-        found = pool.map(partial(_inspect, resolution), paths, squares, chunksize=4)
-        try:
-            photos.extend(tqdm(found, "reading photos", len(paths), unit="photo"))
-        except BrokenProcessPool:
-            raise InputError(
-                f"{line(paths[len(photos)])}: reading this photo, or one of the next, ended its "
-                "process (2 GB of memory a core are enough for the largest)"
-            ) from None
-    return photos
-
-
-def _inspect(resolution: int, path: Path, out: Path) -> Photo:
-    """Read one photo and write its square to `out`, or say what is wrong with it."""
-    try:
-        picture = images.read(path)
-    except InputError as error:
-        return Photo(reason=str(error).removeprefix(f"{path}: "))
-    shorter = min(picture.shape[:2])
-    if 2 * shorter < resolution:
-        return Photo(
-            reason=f"is {shorter} pixels across, expected half of resolution ({resolution}) or "
-            f"more: lower resolution to {2 * shorter} or less, or leave such out with "
-            "data.on_invalid: skip"
-        )
-    square = images.square(picture, min(shorter, 2 * resolution))
-    images.write(out, square)
-    return Photo(
-        sha256=folders.sha256(path),
-        pixels=hashlib.sha256(square.tobytes()).hexdigest(),
-        hashes=duplicates.hashes(square),
-        look=keypoints.describe(square),
-        tone=tone.typology_angle(square),
-    )
-
-
-def _start() -> None:
-    cv2.setNumThreads(1)  # the processes are as many as the cores

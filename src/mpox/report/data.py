@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
-from mpox import images, tone
+from mpox import images, listing, tone
 from mpox.report.figures import FAINT, SERIES, STYLE, figure, svg
 from mpox.report.pictures import parallel
 from mpox.report.run import Run
@@ -65,7 +65,9 @@ def tones(run: Run) -> dict[str, np.ndarray]:
     counts = run.preparation
     folders = {name: run.prepared / name for name in SETS if counts[f"groups_{name}"] >= FEWEST}
     folders["synthetic"] = run.synthetic
-    return {name: np.array(parallel(_tone, images.find(each)[0])) for name, each in folders.items()}
+    return {
+        name: np.array(parallel(_tone, listing.find(each)[0])) for name, each in folders.items()
+    }
 
 
 def _tone(path: Path) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mpox import images, seeds, table
+from mpox import images, listing, seeds, table
 from mpox.errors import InputError
 from mpox.report.pictures import Shown, encode, parallel
 from mpox.report.run import Run
@@ -43,7 +43,7 @@ def _grid(run: Run) -> tuple[list[Shown], list[Shown], dict[str, int]]:
     drawn = _drawn(run.synthetic)
     files = {"synthetic": [run.synthetic / name for name in drawn], "real": []}
     if run.params.report.real:
-        files["real"] = images.find(run.prepared / "test")[0]
+        files["real"] = listing.find(run.prepared / "test")[0]
     counts = {kind: len(paths) for kind, paths in files.items()}
     files = {kind: _spread(paths) for kind, paths in files.items()}
     every = files["real"] + files["synthetic"]
@@ -123,7 +123,7 @@ def _learning(run: Run) -> dict[str, Any]:
     """The validation pictures: one row a seed, a column a step."""
     folder = run.lora / "validation"
     steps = {int(each.name.removeprefix("step-")): each for each in sorted(folder.glob("step-*"))}
-    files = [images.find(each)[0] for each in steps.values()]
+    files = [listing.find(each)[0] for each in steps.values()]
     shown = iter(encode([_read(run, path) for column in files for path in column], LEARNING))
     prompt, columns = run.params.train.validation_prompt, []
     for step, paths in zip(steps, files, strict=True):
