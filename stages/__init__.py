@@ -52,6 +52,10 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
     with plain_errors():
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
+            if params.train.optimizer != "adamw_8bit":
+                # diffusers and PEFT import it wherever it is, and with it PyTorch's compiler: two
+                # seconds of every start.
+                sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]
             from stages import guards
 
             guards.check(params)

@@ -190,7 +190,7 @@ def test_killed_and_resumed_draws_the_same_files(after, drawn, pipeline, setting
 
     def dying(path, *what):
         if len(written) == after:
-            path.with_name(f".{path.name}").write_bytes(b"half a picture")
+            path.with_name(f"{path.name}.partial").write_bytes(b"half a picture")
             raise Killed
         written.append(path)
         write(path, *what)

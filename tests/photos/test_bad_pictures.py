@@ -477,11 +477,8 @@ def large(path: Path, image: Image.Image, **options) -> Path:
 LARGEST = {
     "palette.png": ("P", SIDE, {}),
     "alpha.png": ("RGBA", SIDE, {}),
-    "16_bits.png": ("I;16", SIDE, {}),
     "progressive.jpg": ("RGB", 2**14, {"progressive": True, "subsampling": 0}),
     "cmyk.jpg": ("CMYK", 14188, {"progressive": True}),
-    "whole.jpg": ("RGB", SIDE, {"progressive": True, "subsampling": 0}),
-    "whole_cmyk.jpg": ("CMYK", SIDE, {}),
     "a.webp": ("RGB", SIDE, {"method": 0}),
     "a.tif": ("RGBA", SIDE, {"compression": "tiff_lzw"}),
     "a.avif": ("RGB", SIDE, {"speed": 10}),
