@@ -9,6 +9,7 @@ exits with 1 if a check failed; some fifteen minutes on two cores.
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +24,11 @@ from sklearn.preprocessing import StandardScaler
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
-from mpox import images, listing, seeds
+from mpox import images, listing, seeds, table
 from mpox.diffusion import base, lora, sampling
 from mpox.embedded import phantom
 from mpox.measures import features, frechet
-from mpox.params import Params, read
+from mpox.params import Generate, Params, read
 
 PARAMS = read(ROOT / "params.yaml", Params, {})
 SIDE = PARAMS.resolution
@@ -200,6 +201,7 @@ def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.nda
         "the base alone": alone[:SHOWN],
         "with the LoRA": synthetic[shown],
         "nearest training picture": learnt[nearest],
+        **asked(),
     }
     return images.sheet(
         [
@@ -207,6 +209,22 @@ def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.nda
             for name, row in rows.items()
         ]
     )
+
+
+def asked() -> dict[str, np.ndarray]:
+    """With the LoRA, as many pictures of each of three tones: name of the row → pictures."""
+    tones = [{"tone": tone, "share": 1.0} for tone in ("very light", "tan", "dark")]
+    plan = PARAMS.generate.model_dump() | {"fields": tones, "num_images": len(tones) * SHOWN}
+    settings = Generate.model_validate(plan)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder)
+        base_of, adapter = ROOT / PARAMS.model.path, ROOT / "models/lora"
+        sampling.generate(base_of, adapter, drawn, settings, SIDE, PARAMS.seed)
+        known, rows = table.read(drawn), {}
+        assert known
+        for file in listing.find(drawn)[0]:
+            rows.setdefault(f"asked: {known.row(file.name)['tone']}", []).append(images.read(file))
+    return {name: np.stack(pictures) for name, pictures in rows.items()}
 
 
 def label(name: str) -> np.ndarray:

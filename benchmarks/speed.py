@@ -116,8 +116,8 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from mpox import listing
-    from mpox.diffusion import base, latents
-    from mpox.diffusion.concepts import Concept, Lesson
+    from mpox.diffusion import base, concepts
+    from mpox.diffusion.concepts import Lesson
     from mpox.diffusion.learner import Learner
 
     accelerator = Accelerator(
@@ -131,13 +131,8 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
     pictures = photos(work / "pictures", params.resolution)
     needed = listing.find(pictures)[0][: (warm + timed) * settings.batch_size]
-    concept = Concept(
-        "bench",
-        latents.encode(pipeline.vae, needed, params.resolution, "pictures"),
-        base.encode_text(pipeline, settings.instance_prompt),
-        pipeline.scheduler.alphas_cumprod.to(accelerator.device),
-        params.seed,
-    )
+    said = [settings.instance_prompt] * len(needed)
+    concept = concepts.encode(pipeline, needed, said, params.resolution, params.seed, "bench")
     learner = Learner(pipeline.unet, settings, accelerator, params.seed)
     lessons = [Lesson(concept, settings.batch_size)]
     steps = learner.steps(lessons)

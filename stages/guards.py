@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpox.checks import check_prompts, check_resolution, check_weights
 from mpox.errors import InputError
-from mpox.params import FEATURES, Evaluate, Params
+from mpox.params import FEATURES, FIELD, Evaluate, Generate, Params
 from stages import repository
 
 
@@ -31,18 +31,15 @@ def check_files(params: Params) -> None:
     if stage == "evaluate":
         return
     train, generate = params.train, params.generate
-    prompts = {
-        "generate.prompt": generate.prompt,
-        "generate.negative_prompt": generate.negative_prompt,
-    }
+    prompts = [("generate.negative_prompt", generate.negative_prompt), *_asked(generate)]
     precisions = {"generate.precision": generate.precision}
     if stage != "generate":
-        prompts |= {
-            "train.instance_prompt": train.instance_prompt,
-            "train.validation_prompt": train.validation_prompt,
-            "draw_class.prompt": params.draw_class.prompt,
-            "draw_class.negative_prompt": params.draw_class.negative_prompt,
-        }
+        prompts += [
+            ("train.instance_prompt", FIELD.sub("", train.instance_prompt)),
+            ("train.validation_prompt", train.validation_prompt),
+            ("draw_class.prompt", params.draw_class.prompt),
+            ("draw_class.negative_prompt", params.draw_class.negative_prompt),
+        ]
         precisions["train.precision"] = train.precision
         precisions["draw_class.precision"] = params.draw_class.precision
     check_prompts(prompts, model)
@@ -52,6 +49,20 @@ def check_files(params: Params) -> None:
 
             processes.start()
             processes.check_precision(key, precision)
+
+
+def _asked(generate: Generate) -> list[tuple[str, str]]:
+    """Every prompt that pictures will be drawn under, as far as params.yaml says, after its key."""
+    known = () if generate.fields == "as_training" else generate.fields
+    values = [each.values() for each in known] or [{}]
+    found = []
+    for key, prompt in generate.wordings():
+        for own in values:
+            said = prompt
+            for name, value in own.items():
+                said = said.replace(f"{{{name}}}", value)
+            found.append((f"generate.{key}", FIELD.sub("", said)))
+    return found
 
 
 def _check_weights(evaluate: Evaluate) -> None:

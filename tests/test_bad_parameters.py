@@ -65,8 +65,9 @@ def plain(annotation: Any, limits: list[Any]) -> tuple[Any, list[Any], bool]:
         inner = [limit for one in extra if isinstance(one, FieldInfo) for limit in one.metadata]
         return plain(base, [*limits, *inner])
     if origin in (Union, types.UnionType):
-        (other,) = (one for one in typing.get_args(annotation) if one is not type(None))
-        return *plain(other, limits)[:2], True
+        *words, other = (one for one in typing.get_args(annotation) if one is not type(None))
+        assert all(typing.get_origin(each) is Literal for each in words)  # beside a list
+        return *plain(other, limits)[:2], type(None) in typing.get_args(annotation)
     return annotation, limits, False
 
 

@@ -25,3 +25,13 @@ def test_typology_angle_against_skimage(colour):
     lightness, _, yellow = skimage.color.rgb2lab(np.array(colour) / 255)
     expected = math.degrees(math.atan((lightness - 50) / yellow))
     assert tone.typology_angle(picture) == pytest.approx(expected, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("angle", "word"),
+    [(90, "very light"), (55.1, "very light"), (55, "light"), (41, "intermediate"), (28, "tan"),
+     (10, "brown"), (0, "brown"), (-30, "dark"), (-90, "dark")],
+)  # fmt: skip
+def test_the_published_bands(angle, word):
+    """Del Bino & Bernerd 2013: light above 41 up to 55 degrees, and so on."""
+    assert tone.word(angle) == word

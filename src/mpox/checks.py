@@ -7,7 +7,7 @@ dependency. Nothing heavy is imported before it is needed.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def check_resolution(resolution: int, model: Path) -> None:
         )
 
 
-def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
-    """InputError for a prompt, by its key, that the base model's text encoder would cut off.
+def check_prompts(prompts: Iterable[tuple[str, str]], model: Path) -> None:
+    """InputError for a prompt, after its key, that the base model's text encoder would cut off.
 
     Its tokenizer says so; where it is not there yet, the stage that loads it asks again.
     """
@@ -66,7 +66,7 @@ def check_prompts(prompts: Mapping[str, str], model: Path) -> None:
     except UNLOADABLE as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"model.path: {folder} cannot be loaded: {reason}") from None
-    for key, prompt in prompts.items():
+    for key, prompt in prompts:
         check_prompt(tokenizer, prompt, key)
 
 

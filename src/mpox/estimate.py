@@ -14,7 +14,7 @@ SUFFIXES = {
     "value": "", "low": "_lo", "high": "_hi", "null": "_null", "noise": "_noise",
     "null_noise": "_null_noise",
 }  # fmt: skip
-ZERO = ("fid_excess", "fid_gap")  # whose null is 0 by definition, and is not written
+ZERO = ("fid_excess", "fid_gap", "share_off")  # whose null is 0 by definition, and is not written
 KEYS = {"fid_excess_noise": "fid_noise"}  # that differ from name and suffix
 
 
@@ -56,6 +56,9 @@ def flatten(measures: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, measure in measures.items():
+        if isinstance(measure, Mapping):
+            flat[name] = flatten(measure)
+            continue
         if not isinstance(measure, Estimate):
             flat[name] = _six_digits(measure) if isinstance(measure, float) else measure
             continue

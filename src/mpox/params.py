@@ -41,8 +41,15 @@ def _is_local(path: str) -> str:
     return path
 
 
+def no_fields(prompt: str) -> str:
+    if found := FIELD.search(prompt):
+        raise ValueError(f"expected words without a field; write a value for {found[0]}")
+    return prompt
+
+
 Place = Annotated[Text, AfterValidator(_is_local)]  # that dvc.yaml names as a dependency
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
+FIELD = re.compile(r"\{([^{}]*)\}")  # of a prompt: a column of the pictures' table
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
@@ -208,7 +215,7 @@ class Sampler(Section):
 
 class Drawing(Sampler):
     prompt: Text
-    negative_prompt: str
+    negative_prompt: Annotated[str, AfterValidator(no_fields)]
     num_images: Natural
 
 
@@ -235,11 +242,13 @@ class Train(Section):
     weight_decay: NonNegative
     max_grad_norm: Positive
     min_snr_gamma: Positive | None
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)]  # how often a caption is left out
+    noise_offset: NonNegative  # of each channel's mean noise, as kohya has it
     precision: Precision  # of the frozen base; LoRA weights are always fp32
     gradient_checkpointing: bool
     prior_preservation: PriorPreservation
     preview: Sampler  # how validation pictures are drawn
-    validation_prompt: Text
+    validation_prompt: Annotated[Text, AfterValidator(no_fields)]
     validation_images: Count
     validation_steps: Count  # between validation pictures
     val_loss_steps: Count  # between measurements of the held-out loss, and resume points
@@ -279,13 +288,62 @@ class Train(Section):
 
 
 class DrawClass(Drawing):
-    num_images: Natural
+    prompt: Annotated[Text, AfterValidator(no_fields)]
     precision: Precision
+
+
+class Values(Section):
+    """Values of the prompt's fields that go together, beside their share of the pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, Text]
+    share: Positive
+
+    def values(self) -> dict[str, str]:
+        return dict(self.__pydantic_extra__)
+
+
+class Prompt(Section):
+    prompt: Text
+    share: Positive
 
 
 class Generate(Drawing):
+    prompts: tuple[Prompt, ...]  # in the place of prompt
+    fields: Literal["as_training"] | tuple[Values, ...]  # of the prompts
     num_images: Enough
+    lora_scale: NonNegative  # 0: the base alone
+    signal_leak: Literal["none", "training", "field"]  # what the first step's noise shows
     precision: Precision
+
+    @field_validator("prompts", "fields", mode="before")
+    @classmethod
+    def from_list(cls, entries: object) -> object:
+        return tuple(entries) if isinstance(entries, list) else entries
+
+    @model_validator(mode="after")
+    def asks_in_full(self) -> Self:
+        """Every field of a prompt has values, of which each entry has all."""
+        names = None if self.fields == "as_training" else [[*e.values()] for e in self.fields]
+        if names and any(sorted(each) != sorted(names[0]) for each in names):
+            raise ValueError("fields: expected the same fields in each entry, each with a value")
+        if names == [[]] or (names and not names[0]):
+            raise ValueError("fields: expected a field beside the share, as tone: dark")
+        for key, prompt in self.wordings():
+            wanted = FIELD.findall(prompt)
+            if names is not None and (
+                lacking := [n for n in wanted if not names or n not in names[0]]
+            ):
+                raise ValueError(f"{key}: fields has no values of {{{lacking[0]}}}")
+        if self.signal_leak == "field" and not self.fields:
+            raise ValueError("signal_leak: field needs fields")
+        return self
+
+    def wordings(self) -> list[tuple[str, str]]:
+        """Every prompt, after the key it stands under."""
+        if self.prompts:
+            return [(f"prompts.{k}", each.prompt) for k, each in enumerate(self.prompts)]
+        return [("prompt", self.prompt)]
 
 
 class Evaluate(Section):
@@ -295,6 +353,7 @@ class Evaluate(Section):
         tuple[Literal["inception_v3", "torchvision_inception_v3"], ...], Field(max_length=1)
     ]
     max_pictures: Enough | None
+    by: tuple[Text, ...]  # columns of which each group is measured apart: tone, or data.columns
 
     @model_validator(mode="after")
     def has_weights(self) -> Self:
@@ -305,10 +364,10 @@ class Evaluate(Section):
             )
         return self
 
-    @field_validator("download", mode="before")
+    @field_validator("download", "by", mode="before")
     @classmethod
-    def from_list(cls, features: object) -> object:
-        return tuple(features) if isinstance(features, list) else features
+    def from_list(cls, names: object) -> object:
+        return tuple(names) if isinstance(names, list) else names
 
     @model_validator(mode="after")
     def downloads_what_is_used(self) -> Self:
@@ -339,6 +398,29 @@ class Params(Section):
     generate: Generate
     evaluate: Evaluate
     report: Report
+
+    @model_validator(mode="after")
+    def fields_are_carried(self) -> Self:
+        carried = {"tone", *self.data.columns} - {"text"}
+        for name in FIELD.findall(self.train.instance_prompt):
+            if name not in carried:
+                raise ValueError(
+                    f"train.instance_prompt: no {{{name}}}; expected one of {sorted(carried)}, or "
+                    "the column in data.columns"
+                )
+        for name in self.evaluate.by:
+            if name not in carried:
+                raise ValueError(f"evaluate.by: no {name!r}; expected of {sorted(carried)}")
+        learnt = {"tone", *FIELD.findall(self.train.instance_prompt)}
+        if self.generate.fields == "as_training":
+            for key, prompt in self.generate.wordings():
+                for name in FIELD.findall(prompt):
+                    if name not in learnt:
+                        raise ValueError(
+                            f"generate.{key}: no {{{name}}}; as_training knows {sorted(learnt)}: "
+                            "tone, and what train.instance_prompt names"
+                        )
+        return self
 
     @model_validator(mode="after")
     def has_class_pictures(self) -> Self:
@@ -419,7 +501,9 @@ def _load(text: Path | str):
 
 
 def _explain(path: Path, problem) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    # Of a value that may be a word or a list pydantic says for either what is wrong, and which.
+    parts = [str(part) for part in problem["loc"] if not re.match(r"(literal|tuple)\[", str(part))]
+    key = ".".join(parts) or "the whole file"
     if problem["type"] == "missing":
         return f"{path}: {key}: missing"
     if problem["type"] == "extra_forbidden":

@@ -3,6 +3,14 @@
 import cv2
 import numpy as np
 
+# Chardon et al. 1991, Del Bino & Bernerd 2013: from so many degrees on.
+BANDS = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -91}
+
+
+def word(angle: float) -> str:
+    """The published band of a picture's individual typology angle, in degrees: of no person."""
+    return next(name for name, least in BANDS.items() if angle > least)
+
 
 def typology_angle(picture: np.ndarray) -> float:
     """The individual typology angle of the median colour (Chardon et al. 1991), in degrees.

@@ -16,7 +16,14 @@ COUNTS = {"originals": 123, "pictures": 492, "held_out": 24}
 
 @pytest.fixture
 def settings(small):
-    return small.train.model_copy(update={"rank": 5, "alpha": 2.5, "instance_prompt": HOSTILE})
+    return small.train.model_copy(
+        update={
+            "rank": 5,
+            "alpha": 2.5,
+            "validation_prompt": HOSTILE,
+            "instance_prompt": "a lesion",
+        }
+    )
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 from conftest import RESOLUTION, contents
 from diffusers import (
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -22,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mpox import images, listing, seeds, table
-from mpox.diffusion import base, lora, sampling
+from mpox.diffusion import base, leak, lora, sampling
 from mpox.errors import InputError
 from mpox.params import Generate
 
@@ -431,3 +432,84 @@ def test_a_lora_too_strong_is_named_and_precision_where_it_may_be_at_fault(
     with pytest.raises(InputError, match=said.format(file=file)):
         sampling.generate(tiny_sd, file.parent, tmp_path / "out", changed, RESOLUTION, SEED)
     assert not list((tmp_path / "out").glob("*.png"))
+
+
+# ---------------------------------------------------------------- what is asked of each picture
+
+
+def asking(settings: Generate, **changes) -> Generate:
+    return Generate.model_validate(settings.model_dump() | changes)
+
+
+def test_a_plan_of_one_prompt_draws_the_bytes_of_the_prompt(adapter, tiny_sd, settings, tmp_path):
+    planned = asking(settings, prompts=[{"prompt": settings.prompt, "share": 3.0}])
+    for name, own in (("prompt", settings), ("plan", planned)):
+        sampling.generate(tiny_sd, adapter, tmp_path / name, own, RESOLUTION, SEED)
+    assert contents(tmp_path / "prompt") == contents(tmp_path / "plan")
+
+
+def test_a_lora_of_scale_0_draws_the_bases_own_pictures(adapter, tiny_sd, settings, tmp_path):
+    off = asking(settings, lora_scale=0.0)
+    for name, lora_of in (("off", adapter), ("base", None)):
+        sampling.generate(tiny_sd, lora_of, tmp_path / name, off, RESOLUTION, SEED)
+    assert contents(tmp_path / "off") == contents(tmp_path / "base")
+
+
+def test_each_picture_of_a_plan_is_what_its_own_prompt_would_be(
+    adapter, tiny_sd, settings, tmp_path
+):
+    fields = [{"tone": "tan", "share": 1.0}, {"tone": "dark", "share": 1.0}]
+    plan = asking(settings, prompt="{tone} skin", fields=fields)
+    sampling.generate(tiny_sd, adapter, tmp_path / "plan", plan, RESOLUTION, SEED)
+    drawn = table.read(tmp_path / "plan")
+    assert drawn.columns == ["text", "negative_prompt", "seed", "tone"]
+    for tone in ("tan", "dark"):
+        alone = asking(settings, prompt=f"{tone} skin")
+        sampling.generate(tiny_sd, adapter, tmp_path / tone, alone, RESOLUTION, SEED)
+        mine = [name for name, row in drawn.rows.items() if row["tone"] == tone]
+        assert len(mine) in (2, 3)
+        for name in mine:
+            one, other = (images.read(tmp_path / folder / name) for folder in ("plan", tone))
+            assert np.abs(one.astype(int) - other).max() <= 1
+            with Image.open(tmp_path / "plan" / name) as picture:
+                assert f"{tone} skin" in picture.info["XML:com.adobe.xmp"]
+
+
+@pytest.mark.parametrize("scheduler", sampling.SCHEDULERS)
+def test_the_leak_is_where_a_training_picture_would_be(scheduler, pipeline, plain, settings):
+    """A picture noised by the forward process to the sampler's first timestep (DDPM, eq. 4)."""
+    means = torch.tensor([[1.0, -2.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    pipeline.scheduler, before = (
+        sampling.SCHEDULERS[scheduler][0].from_config(
+            pipeline.scheduler.config, **sampling.SCHEDULERS[scheduler][1]
+        ),
+        pipeline.scheduler,
+    )
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    found = sampling._first(pipeline, means, generators, 10, RESOLUTION)
+    noise = torch.cat(
+        [torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(s)) for s in (3, 4)]
+    )
+    flat = means[:, :, None, None].expand(2, 4, 8, 8)
+    first = pipeline.scheduler.timesteps[0].long()
+    expected = DDPMScheduler.from_config(before.config).add_noise(flat, noise, first.repeat(2))
+    pipeline.scheduler = before
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_leak_moves_the_pictures_and_needs_what_is_known_of_the_photos(
+    adapter, tiny_sd, settings, tmp_path
+):
+    with_it = asking(settings, signal_leak="training")
+    with pytest.raises(InputError, match=r"photos\.json: no such file"):
+        sampling.generate(tiny_sd, adapter, tmp_path / "none", with_it, RESOLUTION, SEED)
+    own = shutil.copytree(adapter, tmp_path / "lora")
+    nothing = {"n": 9, "mean": [0.0] * 4, "covariance": np.zeros((4, 4)).tolist()}
+    leak.write(own, nothing)
+    sampling.generate(tiny_sd, own, tmp_path / "flat", with_it, RESOLUTION, SEED)
+    leak.write(own, nothing | {"mean": [3.0] * 4})
+    sampling.generate(tiny_sd, own, tmp_path / "bright", with_it, RESOLUTION, SEED)
+    sampling.generate(tiny_sd, own, tmp_path / "again", with_it, RESOLUTION, SEED)
+    assert contents(tmp_path / "bright") == contents(tmp_path / "again")
+    flat, bright = (np.stack(read(tmp_path / name)).astype(int) for name in ("flat", "bright"))
+    assert np.abs(flat - bright).mean() > 0.1

@@ -31,17 +31,17 @@ SEED = 3
 def pictures(number: int, std: float = 0.0) -> concepts.Concept:
     """A concept whose picture i has the latent i everywhere."""
     mean = torch.arange(float(number)).view(-1, 1, 1, 1).expand(number, 4, 8, 8)
-    states = torch.randn((1, 77, 32), generator=torch.Generator().manual_seed(0))
+    states = torch.randn((3, 77, 32), generator=torch.Generator().manual_seed(0))
     alphas = torch.linspace(0.999, 0.005, 1000)
     posterior = latents.Posterior(mean.clone(), torch.full_like(mean, std))
-    return concepts.Concept("pictures", posterior, states, alphas, SEED)
+    caption = torch.arange(number) % 2  # the third is the empty one
+    return concepts.Concept("pictures", posterior, states, caption, alphas, SEED)
 
 
 def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> concepts.Concept:
     pipeline = base.load(tiny_sd, RESOLUTION)
-    posterior = latents.encode(pipeline.vae, listing.find(folder)[0], RESOLUTION, name)
-    alphas = pipeline.scheduler.alphas_cumprod
-    return concepts.Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, SEED)
+    files = listing.find(folder)[0]
+    return concepts.encode(pipeline, files, [prompt] * len(files), RESOLUTION, SEED, name)
 
 
 def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
@@ -83,7 +83,7 @@ def test_a_batch_is_a_function_of_seed_name_and_step_alone():
 def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
     concept = pictures(4, 2.0)
     batches = [concept.batch(step, 16) for step in range(50)]
-    x0, epsilon, t = map(torch.cat, zip(*batches, strict=True))
+    x0, epsilon, t, _ = map(torch.cat, zip(*batches, strict=True))
     number = torch.tensor(shown(pictures(4), range(50), 16)).view(-1, 1, 1, 1)
     drawn = (x0 - number) / 2
     for noise in (epsilon, drawn):
@@ -98,13 +98,15 @@ def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
 def test_held_out_draws_are_fixed_and_cover_the_timesteps():
     concept = pictures(5, 0.5)
     batches = concept.fixed()
-    x0, _, t = map(torch.cat, zip(*batches, strict=True))
+    x0, _, t, states = map(torch.cat, zip(*batches, strict=True))
     assert len(t) == 5 * concepts.VAL_TIMESTEPS
     each = t.view(5, concepts.VAL_TIMESTEPS)
     assert (each // (1000 // concepts.VAL_TIMESTEPS) == torch.arange(concepts.VAL_TIMESTEPS)).all()
     assert len(set(each[:, 0].tolist())) > 1
     own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
     torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
+    number = x0.mean((1, 2, 3)).round().long()
+    assert torch.equal(states, concept.states[concept.caption[number]])
     for mine, again in zip(batches, concept.fixed(), strict=True):
         assert all(map(torch.equal, mine, again))
     assert not torch.equal(concept.fixed(1)[0][1], batches[0][1])
@@ -113,7 +115,40 @@ def test_held_out_draws_are_fixed_and_cover_the_timesteps():
 def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):
     largest = 1 - 2**-24  # of torch.rand's
     monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.full(shape, largest))
-    assert max(t.max().item() for _, _, t in pictures(2).fixed()) == 999
+    assert max(t.max().item() for _, _, t, _ in pictures(2).fixed()) == 999
+
+
+def test_each_picture_is_learnt_under_its_own_caption_but_for_those_dropped():
+    concept = pictures(6)
+    batches = [concept.batch(step, 6) for step in range(200)]
+    for x0, _, _, states in batches:
+        number = x0.mean((1, 2, 3)).round().long()
+        assert torch.equal(states, concept.states[number % 2])
+    concept.dropout = 0.2
+    dropped = 0
+    for step, (x0, epsilon, t, before) in enumerate(batches):
+        *same, states = concept.batch(step, 6)
+        assert all(map(torch.equal, same, (x0, epsilon, t)))  # nothing else is another
+        empty = (states == concept.states[-1]).all(2).all(1)
+        assert torch.equal(states[~empty], before[~empty])
+        dropped += int(empty.sum())
+    assert dropped / 1200 == pytest.approx(0.2, abs=0.04)
+    assert all(
+        torch.equal(a[3], b[3]) for a, b in zip(concept.fixed(), pictures(6).fixed(), strict=True)
+    )
+
+
+def test_the_noise_offset_shifts_each_channels_noise_as_a_whole():
+    concept = pictures(6)
+    before = concept.batch(0, 64)
+    concept.noise_offset = 0.5
+    x0, epsilon, t, states = concept.batch(0, 64)
+    assert (
+        torch.equal(x0, before[0]) and torch.equal(t, before[2]) and torch.equal(states, before[3])
+    )
+    shift = epsilon - before[1]
+    assert shift.std((2, 3)).max() < 1e-6
+    assert shift.mean((2, 3)).std().item() == pytest.approx(0.5, abs=0.1)
 
 
 # ---------------------------------------------------------------- a step
@@ -149,9 +184,9 @@ def plain_loop(
             math.pi * (step - warm) / (steps - warm)
         )  # fmt: skip
         optimizer.param_groups[0]["lr"] = settings.learning_rate * share
-        x0, epsilon, t = concept.batch(step, settings.batch_size)
+        x0, epsilon, t, states = concept.batch(step, settings.batch_size)
         noisy = noise.add_noise(x0, epsilon, t)
-        predicted = unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+        predicted = unet(noisy, t, states).sample
         snr = compute_snr(noise, t)
         weight = torch.minimum(snr, torch.full_like(snr, 5.0)) / snr
         errors = nn.functional.mse_loss(predicted, epsilon, reduction="none").mean((1, 2, 3))
@@ -340,9 +375,9 @@ def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small,
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
     errors = []
     with torch.no_grad():
-        for x0, epsilon, t in concept.fixed():
+        for x0, epsilon, t, states in concept.fixed():
             noisy = noise.add_noise(x0, epsilon, t)
-            predicted = unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+            predicted = unet(noisy, t, states).sample
             errors.append((predicted - epsilon).square().mean((1, 2, 3)))
     assert first.val_loss == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
     assert first.step == 0 and mine.unet.training
@@ -395,6 +430,7 @@ def test_what_a_run_leaves(run, small, tmp_path):
             *(f"{metrics}/{name}.tsv" for name in ("learning_rate", "loss", "val_loss")),
             "lora/README.md",
             "lora/curves.png",
+            "lora/photos.json",
             "lora/checkpoint-6/pytorch_lora_weights.safetensors",
             "lora/checkpoint-12/pytorch_lora_weights.safetensors",
             "lora/pytorch_lora_weights.safetensors",
@@ -592,9 +628,9 @@ def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, hel
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
     errors = []
     with torch.no_grad():
-        for x0, epsilon, t in concept.fixed():
+        for x0, epsilon, t, states in concept.fixed():
             noisy = noise.add_noise(x0, epsilon, t)
-            predicted = plain.unet(noisy, t, concept.states.repeat(len(t), 1, 1)).sample
+            predicted = plain.unet(noisy, t, states).sample
             errors.append((predicted - epsilon).square().mean((1, 2, 3)))
     assert torch.cat(errors).mean().item() == pytest.approx(min(losses.values()), rel=1e-5)
     assert min(losses.values()) < losses[0]
@@ -620,13 +656,8 @@ def test_class_pictures_that_are_too_few_or_of_no_known_prompt_are_refused(
     with pytest.raises(InputError, match=r"prior_preservation.batch_size: got 99, expected at mo"):
         run(tmp_path, prior_preservation=prior)
     prior = prior.model_copy(update={"batch_size": 2})
-    with pytest.raises(InputError, match=r": 0 prompts in its metadata\.csv; expected one, as it"):
+    with pytest.raises(InputError, match=r": has no metadata\.csv with a column text, of the prom"):
         run(tmp_path, held_out, prior_preservation=prior)
-    mixed = label(class_pictures, "two prompts")
-    names = [file.name for file in listing.find(mixed)[0]]
-    table.write(mixed, ["text"], {name: [f"skin {k % 2}"] for k, name in enumerate(names)})
-    with pytest.raises(InputError, match=r"2 prompts in its metadata\.csv; expected one, as its"):
-        run(tmp_path, mixed, prior_preservation=prior)
 
 
 def test_a_bf16_base_trains_and_draws(run, tmp_path):

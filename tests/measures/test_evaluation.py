@@ -16,7 +16,9 @@ from mpox.params import Evaluate
 from stages.evaluate import main
 
 SIZE = 32
-SETTINGS = Evaluate(features="efficientnet_lite0", weights=None, download=(), max_pictures=None)
+SETTINGS = Evaluate(
+    features="efficientnet_lite0", weights=None, download=(), max_pictures=None, by=("tone",)
+)
 
 
 def fill(folder: Path, count: int, seed: int, suffix: str = "png") -> Path:
@@ -97,8 +99,10 @@ def test_identity_says_what_may_be_compared(seen, prepared):
 def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen, prepared):
     metrics, _ = evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    numbers = {k: v for k, v in metrics.items() if k != "identity"}
-    for value in numbers.values():
+    numbers = {k: v for k, v in metrics.items() if k not in ("identity", "by")}
+    by = metrics["by"]["tone"]
+    groups = [number for own in by.values() if isinstance(own, dict) for number in own.values()]
+    for value in [*numbers.values(), by["p"], *groups]:
         assert isinstance(value, int) or value == float(f"{value:.6g}")
     for name in (key.removesuffix("_lo") for key in numbers if key.endswith("_lo")):
         assert numbers[f"{name}_lo"] <= numbers[name] <= numbers[f"{name}_hi"]
@@ -294,7 +298,7 @@ def test_unreadable_pictures_are_named(seen, tmp_path):
 
 def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
     settings = Evaluate(
-        features="inception_v3", weights="nowhere.pth", download=(), max_pictures=None
+        by=(), features="inception_v3", weights="nowhere.pth", download=(), max_pictures=None
     )
     with pytest.raises(InputError, match=r"nowhere\.pth"):
         evaluate(tmp_path / "none", tmp_path / "none", settings, SIZE, 0)

@@ -387,3 +387,75 @@ def test_patients_that_duplicates_join_are_named_where_no_split_is_left(tmp_path
 def test_columns_without_a_table_are_refused(photos, tmp_path):
     with pytest.raises(InputError, match=r"data\.columns: tone: .*which has no metadata\.csv"):
         preparation.prepare(photos, tmp_path / "out", settings(columns=("tone",)), 32, seed=0)
+
+
+# ---------------------------------------------------------------- captions and tones
+
+
+@pytest.fixture
+def captioned(tmp_path) -> Path:
+    """12 patients with 3 photos each, and a caption beside each photo."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(36):
+        Image.fromarray(skin(number)).save(folder / f"p{number // 3}_{number % 3}.jpg")
+        text = f'  lesion {number},\r\n"sore"; left arm\n'
+        (folder / f"p{number // 3}_{number % 3}.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    return folder
+
+
+def prepared_rows(out: Path) -> dict[str, dict[str, str]]:
+    """The tables' rows by the photos' own names."""
+    rows = {}
+    for part in SHARES:
+        with (out / part / "metadata.csv").open(newline="") as file:
+            rows |= {f"{part}/{row['file_name']}": row for row in csv.DictReader(file)}
+    return {name: rows[row["file"]] for name, row in manifest(out).items() if row["file"]}
+
+
+def test_a_text_beside_a_photo_is_its_caption_if_asked_for(captioned, tmp_path):
+    preparation.prepare(captioned, tmp_path / "without", settings(), 32, seed=0)
+    assert "text" not in next(iter(prepared_rows(tmp_path / "without").values()))
+    preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
+    rows = prepared_rows(tmp_path / "out")
+    assert rows["p3_1.jpg"]["text"] == 'lesion 10, "sore"; left arm'
+    assert manifest(tmp_path / "out")["p3_1.txt"]["reason"] == "a caption"
+
+
+def test_photos_without_a_caption_are_named_before_work(captioned, tmp_path):
+    (captioned / "p3_1.txt").unlink()
+    (captioned / "p4_0.txt").write_text(" \n")
+    with pytest.raises(InputError) as error:
+        preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
+    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
+        str(captioned / name) for name in ("p3_1.txt", "p4_0.txt")
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tables_text_goes_before_and_an_empty_one_is_named_by_its_row(captioned, tmp_path):
+    lines = ["file_name;text"]  # as Excel saves it in many countries, with a byte order mark
+    lines += [f'p{n // 3}_{n % 3}.jpg;"said ""{n}"" and' + f'\n more; {n}"' for n in range(36)]
+    file = captioned / "metadata.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
+    assert prepared_rows(tmp_path / "out")["p3_1.jpg"]["text"] == 'said "10" and more; 10'
+    lines[11] = "p3_1.jpg;"
+    file.write_bytes("\r\n".join(lines).encode())
+    with pytest.raises(InputError, match=r"metadata\.csv: p3_1\.jpg: no text; data\.columns asks"):
+        preparation.prepare(captioned, tmp_path / "again", settings(columns=("text",)), 32, seed=0)
+
+
+def test_the_tone_is_measured_where_the_lab_has_none(captioned, tmp_path):
+    preparation.prepare(captioned, tmp_path / "out", settings(), 32, seed=0)
+    for name, row in manifest(tmp_path / "out").items():
+        if row["file"]:
+            angle = tone.typology_angle(images.read(tmp_path / "out" / row["file"]))
+            assert prepared_rows(tmp_path / "out")[name]["tone"] == tone.word(angle)
+    lines = [
+        "file_name,tone",
+        *(f"p{n // 3}_{n % 3}.jpg,{'IV' if n % 2 else ''}" for n in range(36)),
+    ]
+    (captioned / "metadata.csv").write_text("\n".join(lines))
+    preparation.prepare(captioned, tmp_path / "lab", settings(columns=("tone",)), 32, seed=0)
+    assert {row["tone"] for row in prepared_rows(tmp_path / "lab").values()} == {"IV", "unknown"}

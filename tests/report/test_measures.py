@@ -13,7 +13,7 @@ from mpox.report.measures import MEASURES, Row
 WORSE = {
     "fid_excess": 1, "kid": 1, "precision": -1, "density": -1, "recall": -1, "coverage": -1,
     "vendi_ratio": -1, "ms_ssim": 1, "repeat_rate": 1, "copy_rate": 1, "hash_rate": 1,
-    "fid_gap": 1,
+    "fid_gap": 1, "tone_distance": 1,
 }  # fmt: skip
 
 

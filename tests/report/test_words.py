@@ -10,7 +10,7 @@ from mpox.report.measures import MEASURES
 def said(preparation_changes: dict | None = None, **changes) -> dict[str, words.Sentence]:
     found = words.sentences(evaluation(**changes), preparation() | (preparation_changes or {}))
     assert 3 <= len(found) <= 8
-    assert all(each.measure in (*MEASURES, "identity") for each in found)
+    assert all(each.measure in (*MEASURES, "identity", "by-tone") for each in found)
     return {each.rule: each for each in found}
 
 
@@ -114,3 +114,48 @@ def test_without_training_photos_nothing_is_said_of_copies():
     assert "Nothing is said of copies" in found["copies"].text
     assert found["copies"].state == "unsure"
     assert "the LoRA was trained" not in found["amount"].text
+
+
+# ---------------------------------------------------------------- for whom
+
+
+def for_whom(p: float, **groups: dict) -> words.Sentence:
+    return said(by={"tone": {"p": p, **groups}})["for whom"]
+
+
+def group(real: float, synthetic: float, width: float, precision: float | None = None) -> dict:
+    """Its shares, and its precision beside a null of 0.8 and chance of ±0.1."""
+    off = synthetic - real
+    own = {"n_real": 25, "n_synthetic": 25, "share_real": real, "share_synthetic": synthetic,
+           "share_off": off, "share_off_lo": off - width, "share_off_hi": off + width}  # fmt: skip
+    if precision is not None:
+        own |= {"precision": precision, "precision_lo": precision - 0.1,
+                "precision_hi": precision + 0.1, "precision_null": 0.8}  # fmt: skip
+    return own
+
+
+def test_a_tone_drawn_too_rarely_is_named_with_both_shares():
+    found = for_whom(0.01, dark=group(0.25, 0.05, 0.1), light=group(0.25, 0.3, 0.1))
+    assert found.state == "off"
+    assert "as light and dark as real photos are (p = 0.01): dark 5.0 % of them" in found.text
+    assert "of real photos 25 %" in found.text and "light 30" not in found.text
+
+
+def test_a_tone_that_is_drawn_worse_is_named_though_all_are_drawn_as_often():
+    found = for_whom(0.5, dark=group(0.25, 0.25, 0.1, 0.5), light=group(0.25, 0.25, 0.1, 0.8))
+    assert found.state == "off"
+    assert found.text.startswith("Of the dark ones too many are implausible: 50 %")
+
+
+def test_one_of_six_groups_that_is_just_off_is_what_chance_gives():
+    """0.11 of ±0.1: beyond chance alone, not among six, where the limit is ±0.135."""
+    alone = {"dark": group(0.2, 0.2, 0.1, 0.69)}
+    assert for_whom(0.5, **alone).state == "off"
+    six = alone | {f"tone {k}": group(0.2, 0.2, 0.1, 0.8) for k in range(5)}
+    assert for_whom(0.5, **six).state == "fine"
+
+
+def test_no_difference_found_says_what_was_judged():
+    found = for_whom(0.4, dark=group(0.2, 0.2, 0.1, 0.8), tan=group(0.1, 0.1, 0.1))
+    assert found.state == "fine" and found.text.endswith("judged apart are dark pictures.")
+    assert "for whom" not in said()

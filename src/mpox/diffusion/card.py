@@ -74,12 +74,12 @@ def write(
             "dreambooth",
             "dermatology",
         ],
-        instance_prompt=settings.instance_prompt,
+        instance_prompt=settings.validation_prompt,
         inference=False,
     )
     rows = "\n".join(f"| `train.{key}` | {value} |" for key, value in _flat(settings.model_dump()))
     text = TEXT.format(
-        title=settings.instance_prompt,
+        title=settings.validation_prompt,
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
@@ -94,7 +94,7 @@ def write(
         step=step,
         steps=settings.max_steps,
         select=settings.select,
-        prompt=settings.instance_prompt,
+        prompt=settings.validation_prompt,
         table=rows,
     )
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}").save(folder / "README.md")

@@ -6,14 +6,16 @@ before enters, so a resumed run, or one on more processes, sees what an uninterr
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from mpox import seeds
-from mpox.diffusion import latents
+from mpox.diffusion import base, latents
 
 VAL_TIMESTEPS = 8  # a held-out picture
 VAL_BATCH = 16
@@ -25,21 +27,40 @@ class Concept:
 
     name: str
     posterior: latents.Posterior
-    states: Tensor  # (1, tokens, width)
+    states: Tensor  # of the distinct captions, and last of the empty one: (K + 1, tokens, width)
+    caption: Tensor  # which of them is each picture's, (N,)
     alphas: Tensor  # ᾱ of every timestep, (T,)
     seed: int
+    dropout: float = 0.0  # how often a step has the empty caption instead
+    noise_offset: float = 0.0  # standard deviation of what each channel's noise is shifted by
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(x₀, ε, t) of a step: (B, 4, h, w), (B, 4, h, w), (B,); each picture once an epoch."""
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(x₀, ε, t, c) of a step: (B, 4, h, w), (B, 4, h, w), (B,), (B, tokens, width).
+
+        Each picture once an epoch.
+        """
         number = len(self.posterior.mean)
         places = [divmod(place, number) for place in range(step * size, (step + 1) * size)]
         chosen = torch.tensor([_order(self.seed, self.name, e, number)[i] for e, i in places])
         rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, step))
         t = torch.randint(len(self.alphas), (size,), generator=rng)
-        return self._noised(chosen, t, rng)
+        x0, epsilon, t, states = self._noised(chosen, t, rng)
+        # Drawn apart: with either switched off all else is as it was.
+        if self.noise_offset:
+            rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "offset", step))
+            shift = torch.randn((*epsilon.shape[:2], 1, 1), generator=rng).to(epsilon.device)
+            epsilon = epsilon + self.noise_offset * shift
+        if self.dropout:
+            rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "drop", step))
+            dropped = (torch.rand(size, generator=rng) < self.dropout).to(states.device)
+            states = torch.where(dropped.view(-1, 1, 1), self.states[-1], states)
+        return x0, epsilon, t, states
 
-    def fixed(self, draw: int = 0) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Every picture at timesteps spread evenly over the range, the same at every call."""
+    def fixed(self, draw: int = 0) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Every picture at timesteps spread evenly over the range, the same at every call.
+
+        With its own caption: nothing is left out.
+        """
         number = len(self.posterior.mean)
         rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "fixed", draw))
         strata = torch.arange(VAL_TIMESTEPS) + torch.rand((number, 1), generator=rng)
@@ -58,7 +79,34 @@ class Concept:
         chosen, noise, epsilon, t = (
             _send(x, self.alphas.device) for x in (chosen, noise, epsilon, t)
         )
-        return self.posterior.draw(chosen, noise), epsilon, t
+        states = self.states[self.caption[chosen]]
+        return self.posterior.draw(chosen, noise), epsilon, t, states
+
+
+def encode(
+    pipeline: StableDiffusionPipeline,
+    files: list[Path],
+    said: list[str],
+    resolution: int,
+    seed: int,
+    name: str,
+    dropout: float = 0.0,
+    noise_offset: float = 0.0,
+) -> Concept:
+    """`files` and what is `said` of each, encoded once; the `name` is part of every draw's seed."""
+    distinct = list(dict.fromkeys(said))
+    states = torch.cat([base.encode_text(pipeline, each) for each in [*distinct, ""]])
+    place = {caption: k for k, caption in enumerate(distinct)}
+    return Concept(
+        name,
+        latents.encode(pipeline.vae, files, resolution, name),
+        states,
+        torch.tensor([place[each] for each in said], device=states.device),
+        pipeline.scheduler.alphas_cumprod.to(states.device),
+        seed,
+        dropout,
+        noise_offset,
+    )
 
 
 class Lesson(NamedTuple):

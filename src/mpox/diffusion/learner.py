@@ -117,12 +117,11 @@ class Learner:
             # Every process draws the whole batch and takes its rows, so their number changes none.
             # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
             rows = slice(index % size, None, number)
-            x0, epsilon, t = (x[rows] for x in concept.batch(self.step, size))
+            x0, epsilon, t, states = (x[rows] for x in concept.batch(self.step, size))
             alphas = concept.alphas[t]
             weights = torch.full_like(alphas, weight * number / size)
             if self.settings.min_snr_gamma:
                 weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
-            states = concept.states.expand(len(t), -1, -1)
             samples.append((loss.add_noise(x0, epsilon, alphas), epsilon, t, states, weights))
         columns = (torch.cat(column) for column in zip(*samples, strict=True))
         split = (column.split(self.micro_batch or len(column)) for column in columns)
@@ -150,12 +149,12 @@ class Learner:
         that one step compares with another.
         """
         accelerator, batches = self.accelerator, held.fixed(draw)
-        errors = [torch.zeros(len(t), device=t.device) for _, _, t in batches]
+        errors = [torch.zeros(len(t), device=t.device) for _, _, t, _ in batches]
         self.unet.eval()
         for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
-            x0, epsilon, t = batches[i]
+            x0, epsilon, t, states = batches[i]
             noisy = loss.add_noise(x0, epsilon, held.alphas[t])
-            columns = (noisy, epsilon, t, held.states.expand(len(t), -1, -1))
+            columns = (noisy, epsilon, t, states)
             parts = zip(*(x.split(self.micro_batch or len(t)) for x in columns), strict=True)
             errors[i] = torch.cat([self._errors(*part) for part in parts])
         self.unet.train()

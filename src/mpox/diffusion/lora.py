@@ -109,8 +109,10 @@ def save(unet: UNet2DConditionModel, folder: Path) -> None:
     folders.write(folder / FILE_NAME, content)  # save_file raises no OSError on a full disk
 
 
-def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Adds the LoRA in `folder` to the base's weights, in fp32: in bf16 the change is 1.7 % off.
+def fuse(pipeline: StableDiffusionPipeline, folder: Path, scale: float = 1.0) -> None:
+    """Adds `scale` times the LoRA in `folder` to the base's weights.
+
+    In fp32: in bf16 the change is 1.7 % off.
 
     Of the UNet and, where it has any, of the text encoder. From PEFT's format, either of diffusers'
     older ones, or kohya's. Raises InputError for a file that is not there, fits the base only in
@@ -144,5 +146,5 @@ def fuse(pipeline: StableDiffusionPipeline, folder: Path) -> None:
             f"{file}: holds {wanted} matrices of a LoRA, of {found} in the base model's layers "
             "for them; expected as many, and some"
         )
-    pipeline.fuse_lora()
+    pipeline.fuse_lora(lora_scale=scale)
     pipeline.unload_lora_weights()

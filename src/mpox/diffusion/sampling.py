@@ -1,5 +1,6 @@
 """Pictures from the model: picture i is a function of (seed, i) in a fixed layout of batches."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mpox import checkpoints, folders, images, processes, seeds, table
-from mpox.diffusion import base, lora
+from mpox.diffusion import base, leak, lora
+from mpox.diffusion import plan as planning
 from mpox.errors import InputError
 from mpox.params import DrawClass, Drawing, Generate
 
@@ -51,7 +53,8 @@ def draw_folder(
     """The pictures of a stage, as `generate` draws them, whole in `out`; resumed where killed."""
     processes.check_precision(f"{stage}.precision", settings.precision)
     kept = {"settings": settings, "resolution": resolution, "seed": seed}
-    inputs = [model, adapter / lora.FILE_NAME] if adapter else [model]
+    beside = [adapter / name for name in (lora.FILE_NAME, leak.FILE_NAME)] if adapter else []
+    inputs = [model, *(file for file in beside if file.is_file())]
     work = checkpoints.folder(stage, kept, inputs)
     pictures = work / "pictures"
     generate(model, adapter, pictures, settings, resolution, seed, stage)
@@ -76,11 +79,12 @@ def generate(
     seeds its CPU generator (`seed`).
     """
     drawn: dict[str, int] = {}
+    asked, starts = _plan(adapter, settings, seed)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.num_images:
         pipeline = base.load(model, resolution)
         if adapter:
-            lora.fuse(pipeline, adapter)
+            lora.fuse(pipeline, adapter, getattr(settings, "lora_scale", 1.0))
         base.place(pipeline)
         if settings.precision != "fp32":
             pipeline.to(base.DTYPES[settings.precision])
@@ -88,7 +92,9 @@ def generate(
         if compiler.backend != DynamoBackend.NO:
             pipeline.unet.compile(**compiler.to_kwargs())
         try:
-            drawn = draw_all(pipeline, folder, settings, resolution, seed, PURPOSE[stage])
+            drawn = draw_all(
+                pipeline, folder, settings, resolution, seed, PURPOSE[stage], asked, starts
+            )
         except NotFinite as error:
             if adapter is None or settings.precision == "fp16":
                 raise InputError(f"{stage}.precision: {error}") from None
@@ -96,9 +102,30 @@ def generate(
                 f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
             ) from None
     if PartialState().is_main_process:
-        prompts = [settings.prompt, settings.negative_prompt]
-        rows = {name: [*prompts, own] for name, own in drawn.items()}
-        table.write(folder, ["text", "negative_prompt", "seed"], rows)
+        fields = list(asked[0].fields) if asked else []
+        rows = {
+            name: [each.prompt, settings.negative_prompt, own, *each.fields.values()]
+            for (name, own), each in zip(drawn.items(), asked, strict=True)
+        }
+        table.write(folder, ["text", "negative_prompt", "seed", *fields], rows)
+
+
+def _plan(
+    adapter: Path | None, settings: Generate | DrawClass, seed: int
+) -> tuple[list[planning.Asked], list[Tensor] | None]:
+    """What is asked of each picture, and the mean that its first noise shows, if any."""
+    if isinstance(settings, DrawClass):
+        return [planning.Asked(settings.prompt, {})] * settings.num_images, None
+    wanted = settings.fields == "as_training" or settings.signal_leak != "none"
+    photos = leak.read(adapter) if adapter and wanted else None
+    asked = planning.plan(settings, photos)
+    if photos is None or settings.signal_leak == "none":
+        return asked, None
+    by_field = settings.signal_leak == "field"
+    return asked, [
+        leak.draw(photos, each.fields if by_field else None, seed, index)
+        for index, each in enumerate(asked)
+    ]
 
 
 class NotFinite(InputError):
@@ -112,16 +139,21 @@ def draw_all(
     resolution: int,
     seed: int,
     purpose: str,
+    asked: Sequence[planning.Asked] | None = None,
+    starts: list[Tensor] | None = None,
 ) -> dict[str, int]:
     """Draws what is missing of the pictures `00000.png` … in `folder`; returns each one's seed.
 
+    Of each is `asked` the settings' prompt, or its own; `starts` are leak.draw's.
     A picture's last bits depend on its batch, so batches are always the same ones and the last is
     padded; with several processes each takes every so manieth batch.
     """
-    for prompt in (settings.prompt, settings.negative_prompt):
+    number = settings.num_images
+    prompts = [each.prompt for each in asked] if asked else [settings.prompt] * number
+    for prompt in {*prompts, settings.negative_prompt}:
         base.check_prompt(pipeline, prompt)
     folder.mkdir(parents=True, exist_ok=True)
-    size, number, state = settings.batch_size, settings.num_images, PartialState()
+    size, state = settings.batch_size, PartialState()
     padded = range(-(-number // size) * size)
     numbers = [seeds.derive(seed, purpose, i) for i in padded]
     paths = [folder / f"{i:05d}.png" for i in padded]
@@ -129,17 +161,24 @@ def draw_all(
     mine = [slice(start, start + size) for start in padded[::size]][
         state.process_index :: state.num_processes
     ]
-    words, written = _encode(pipeline, settings, size), Future[None]()
+    # The last batch is padded with what the last picture has: nobody sees it.
+    padding = len(padded) - number
+    prompts += prompts[-1:] * padding
+    means = torch.stack([*starts, *starts[-1:] * padding]) if starts else None
+    words = {each: _encode(pipeline, settings, each, size) for each in dict.fromkeys(prompts)}
+    written = Future[None]()
     written.set_result(None)
     # A batch is written while the next one is drawn: two are in memory at most.
     with ThreadPoolExecutor(1) as writer:
         for batch in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
             if all(path.exists() for path in paths[:number][batch]):
                 continue
-            drawn = _draw(pipeline, words, numbers[batch], settings, resolution)
+            own = Words.of([words[prompt] for prompt in prompts[batch]])
+            first = None if means is None else means[batch]
+            drawn = _draw(pipeline, own, numbers[batch], settings, resolution, first)
             written.result()
             written = writer.submit(
-                _write, paths[:number][batch], drawn, numbers[batch], settings.prompt
+                _write, paths[:number][batch], drawn, numbers[batch], prompts[batch]
             )
         written.result()
     state.wait_for_everyone()
@@ -152,8 +191,8 @@ def draw_all(
     return {path.name: own for path, own in zip(paths[:number], numbers, strict=False)}
 
 
-def _write(paths: list[Path], pictures: np.ndarray, numbers: list[int], prompt: str) -> None:
-    for path, picture, own in zip(paths, pictures, numbers, strict=False):
+def _write(paths: list[Path], pictures: np.ndarray, numbers: list[int], prompts: list[str]) -> None:
+    for path, picture, own, prompt in zip(paths, pictures, numbers, prompts, strict=False):
         images.write(path, picture, {"prompt": prompt, "seed": str(own)})
 
 
@@ -163,13 +202,19 @@ class Words(NamedTuple):
     prompt: Tensor
     negative: Tensor | None
 
+    @classmethod
+    def of(cls, each: list["Words"]) -> "Words":
+        """A batch whose row k is row k of `each`[k]."""
+        prompt = torch.stack([words.prompt[k] for k, words in enumerate(each)])
+        return cls(prompt, each[0].negative)
+
 
 @torch.no_grad()
-def _encode(pipeline: StableDiffusionPipeline, settings: Drawing, size: int) -> Words:
+def _encode(pipeline: StableDiffusionPipeline, settings: Drawing, prompt: str, size: int) -> Words:
     # All rows at once, though they are the same: last bits depend on how many there are.
     return Words(
         *pipeline.encode_prompt(
-            [settings.prompt] * size,
+            [prompt] * size,
             pipeline.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=settings.guidance > 1,
@@ -185,7 +230,7 @@ def draw(
 
     The starting noise comes from a CPU generator, so it is the same whatever the device.
     """
-    words = _encode(pipeline, settings, len(numbers))
+    words = _encode(pipeline, settings, settings.prompt, len(numbers))
     return _draw(pipeline, words, numbers, settings, resolution)
 
 
@@ -195,10 +240,15 @@ def _draw(
     numbers: list[int],
     settings: Drawing,
     resolution: int,
+    means: Tensor | None = None,
 ) -> np.ndarray:
     scheduler = pipeline.scheduler
     kind, options = SCHEDULERS[settings.scheduler]
     pipeline.scheduler = kind.from_config(scheduler.config, **options)
+    generators = [torch.Generator().manual_seed(number) for number in numbers]
+    latents = None
+    if means is not None:
+        latents = _first(pipeline, means, generators, settings.steps, resolution)
     pictures = pipeline(
         prompt_embeds=words.prompt,
         negative_prompt_embeds=words.negative,
@@ -206,7 +256,8 @@ def _draw(
         guidance_scale=settings.guidance,
         height=resolution,
         width=resolution,
-        generator=[torch.Generator().manual_seed(number) for number in numbers],
+        generator=generators,
+        latents=latents,
         output_type="np",
     ).images
     pipeline.scheduler = scheduler
@@ -215,3 +266,24 @@ def _draw(
         remedy = "; expected bf16 or fp32" if number == "float16" else ""
         raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
     return np.round(255 * pictures).astype(np.uint8)
+
+
+def _first(
+    pipeline: StableDiffusionPipeline,
+    means: Tensor,
+    generators: list[torch.Generator],
+    steps: int,
+    resolution: int,
+) -> Tensor:
+    """√ᾱ m + √(1−ᾱ) ε at the sampler's first timestep, as a training picture would be there.
+
+    ε is the noise that the pipeline would have drawn, by each picture's generator.
+    """
+    pipeline.scheduler.set_timesteps(steps)
+    alpha = pipeline.scheduler.alphas_cumprod[pipeline.scheduler.timesteps[0].long()].cpu()
+    side = resolution // pipeline.vae_scale_factor
+    shape = (1, means.shape[1], side, side)
+    noise = torch.cat(
+        [torch.randn(shape, generator=each, dtype=pipeline.unet.dtype) for each in generators]
+    )
+    return alpha.sqrt() * means[:, :, None, None].to(noise.dtype) + (1 - alpha).sqrt() * noise

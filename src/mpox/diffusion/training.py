@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 
-from mpox import listing, table
-from mpox.diffusion import base, card, latents, lora, sampling
+from mpox import captions, listing, table
+from mpox.diffusion import base, card, concepts, leak, lora, sampling
 from mpox.diffusion.concepts import Concept, Lesson
 from mpox.diffusion.curves import Curves, check_tracker
 from mpox.diffusion.learner import Adapter, Learner, find_micro_batch, make_accelerator
@@ -35,9 +35,9 @@ def train(
     """Trains in `work`, from its checkpoint if one is there; returns the folder of the result.
 
     That holds `lora/` (the weights chosen by `settings.select`, a model card, `checkpoint-N/`,
-    validation pictures) and `curves/`. `class_pictures`, a folder whose table has each picture's
-    prompt, is needed only while `settings.prior_preservation.weight` is not 0. Raises InputError
-    for input that does not fit and for a loss that diverges.
+    validation pictures, what leak.fit says of the photos) and `curves/`. Captions are those of
+    captions.read; `class_pictures` are needed only while `settings.prior_preservation.weight` is
+    not 0. Raises InputError for input that does not fit and for a loss that diverges.
     """
     accelerator, micro_batch = make_accelerator(settings), find_micro_batch()
     if accelerator.is_main_process:
@@ -46,6 +46,7 @@ def train(
     lessons, held = _lessons(
         pipeline, augmented, held_out, class_pictures, settings, resolution, seed
     )
+    photos = _photos(lessons[0].concept, augmented, settings)
     learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
     base.move_frozen(pipeline, torch.device("cpu"))  # pictures and prompts are encoded
     result, started = work / "result", time.perf_counter()
@@ -68,6 +69,7 @@ def train(
     if accelerator.is_main_process:
         lora.restore(learner.unet, chosen.weights)
         lora.save(learner.unet, result / "lora")
+        leak.write(result / "lora", photos)
         counts, known = _counts(augmented, held_out)
         card.write(result / "lora", model, settings, chosen.step, counts, known, resolution, seed)
     speed = done * settings.batch_size / (time.perf_counter() - started)
@@ -92,40 +94,60 @@ def _lessons(
             f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
             f"pictures in {augmented}"
         )
-    base.check_prompt(pipeline, settings.instance_prompt, "train.instance_prompt")
     base.check_prompt(pipeline, settings.validation_prompt, "train.validation_prompt")
-    alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
-
-    def concept(files: list[Path], prompt: str, name: str) -> Concept:
-        posterior = latents.encode(pipeline.vae, files, resolution, name)
-        return Concept(name, posterior, base.encode_text(pipeline, prompt), alphas, seed)
-
-    held = concept(listing.find(held_out)[0], settings.instance_prompt, "held-out pictures")
-    learnt = concept(files, settings.instance_prompt, "training pictures")
-    lessons, prior = [Lesson(learnt, settings.batch_size)], settings.prior_preservation
+    prior, key = settings.prior_preservation, "train.instance_prompt"
+    sets = {"held-out pictures": held_out, "training pictures": augmented}
     if prior.weight:
-        drawn, prompt = _class(class_pictures, prior.batch_size)
-        known = concept(drawn, prompt, "class pictures")
-        lessons.append(Lesson(known, prior.batch_size, prior.weight))
+        sets["class pictures"] = _class(class_pictures, prior.batch_size)
+    found = {name: listing.find(folder)[0] for name, folder in sets.items()}
+    # All captions before any work on a picture.
+    said = {
+        name: captions.read(folder, [f.name for f in found[name]], settings.instance_prompt, key)
+        for name, folder in sets.items()
+    }
+    learnt = {
+        name: concepts.encode(
+            pipeline,
+            found[name],
+            said[name],
+            resolution,
+            seed,
+            name,
+            settings.caption_dropout,
+            settings.noise_offset,
+        )
+        for name in sets
+    }
+    held = learnt.pop("held-out pictures")
+    lessons = [Lesson(learnt.pop("training pictures"), settings.batch_size)]
+    lessons += [Lesson(each, prior.batch_size, prior.weight) for each in learnt.values()]
     return lessons, held
 
 
-def _class(folder: Path | None, batch_size: int) -> tuple[list[Path], str]:
-    """The class pictures, and the prompt that all of them were drawn under."""
-    files = listing.find(folder)[0] if folder else []
-    if len(files) < batch_size:
+def _class(folder: Path | None, batch_size: int) -> Path:
+    """The class pictures' folder, where each has the prompt that it was drawn under."""
+    number = len(listing.find(folder)[0]) if folder else 0
+    if folder is None or number < batch_size:
         raise InputError(
             f"train.prior_preservation.batch_size: got {batch_size}, expected at most the "
-            f"{len(files)} class pictures in {folder}"
+            f"{number} class pictures in {folder}"
         )
-    assert folder
     known = table.read(folder)
-    prompts = {known.row(file.name).get("text", "") for file in files} if known else set()
-    if len(prompts) != 1 or prompts == {""}:
-        raise InputError(
-            f"{folder}: {len(prompts)} prompts in its {table.NAME}; expected one, as its `text`"
-        )
-    return files, prompts.pop()
+    if known is None or "text" not in known.columns:
+        raise InputError(f"{folder}: has no {table.NAME} with a column text, of the prompts")
+    return folder
+
+
+def _photos(learnt: Concept, augmented: Path, settings: Train) -> dict:
+    """What generation may know of the photos themselves, not of their variants."""
+    names = [file.name for file in listing.find(augmented)[0]]
+    known = table.read(augmented)
+    rows = [known.row(name) if known else {} for name in names]
+    own = [k for k, row in enumerate(rows) if row.get("variant", "0") == "0"]
+    columns = known.columns if known else []
+    named = ["tone", *captions.fields(settings.instance_prompt)]
+    fields = [name for name in dict.fromkeys(named) if name in columns]
+    return leak.fit(learnt.posterior.mean[own], [rows[k] for k in own], fields)
 
 
 def _learn(

@@ -8,7 +8,7 @@ from mpox.errors import InputError
 from mpox.estimate import Estimate, read
 
 MEASURES = (
-    "fid_excess", "kid", "precision", "recall", "density", "coverage",
+    "fid_excess", "kid", "precision", "recall", "density", "coverage", "tone_distance",
     "vendi_ratio", "ms_ssim", "repeat_rate", "copy_rate", "hash_rate", "fid_gap",
 )  # fmt: skip
 # Shown without a verdict: `fid` has that of fid_excess, the others are extremes or say little.

@@ -1,7 +1,7 @@
 """How far the synthetic pictures are from the test pictures, and how much of them they cover."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -68,7 +68,16 @@ def measure(
     - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
     - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
     """
-    value, null, width, noise = _over_draws(test.rows, fake.rows, draws, k)
+
+    def all_of(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        return {
+            "fid": frechet.distance(half, rows),
+            "kid": kernel.distance(half, rows),
+            **coverage.measure(half, rows, k)._asdict(),
+            "vendi_ratio": vendi.score(rows) / vendi.score(half),
+        }
+
+    value, null, width, noise = over_draws(test.rows, fake.rows, draws, all_of)
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
     excess = value["fid"] - null["fid"]
@@ -97,21 +106,16 @@ def measure(
     }
 
 
-def _over_draws(
-    test: np.ndarray, fake: np.ndarray, draws: Sequence[Draw], k: int
+def over_draws(
+    test: np.ndarray,
+    fake: np.ndarray,
+    draws: Sequence[Draw],
+    measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, float]]:
     """By name: the mean over the draws, the null, half the interval's width, and the noise.
 
-    test: n×d, fake: m×d.
+    test: n×d, fake: m×d; `measure` takes h×d of the test and of other rows.
     """
-
-    def measure(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-        return {
-            "fid": frechet.distance(half, rows),
-            "kid": kernel.distance(half, rows),
-            **coverage.measure(half, rows, k)._asdict(),
-            "vendi_ratio": vendi.score(rows) / vendi.score(half),
-        }
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
         others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]

@@ -3,6 +3,7 @@
 docs/metrics.md explains each.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from mpox import images
-from mpox.measures import distances, diversity, features, memorisation, paired, sheets
+from mpox.measures import distances, diversity, features, groups, memorisation, paired, sheets
 from mpox.measures.collection import Pictures, choose, collect, fingerprint
 from mpox.params import Evaluate
 from mpox.seeds import derive
@@ -61,10 +62,11 @@ def evaluate(
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
     sheet = contact_sheet(test, fake)
     if train is None:
-        return Result(measure(test, fake, None, extractor, seed), sheet, [])
+        return Result(measure(test, fake, None, extractor, seed, settings.by), sheet, [])
     found = memorisation.neighbours(fake, train)
     pairs = memorisation.suspicious(fake, train, found, sheets.PAIRS)
-    return Result(measure(test, fake, train, extractor, seed, found), sheet, pairs)
+    measures = measure(test, fake, train, extractor, seed, settings.by, found)
+    return Result(measures, sheet, pairs)
 
 
 def measure(
@@ -73,11 +75,13 @@ def measure(
     train: Pictures | None,
     extractor: features.Extractor,
     seed: int,
+    by: Sequence[str] = (),
     found: memorisation.Neighbours | None = None,
 ) -> dict[str, Any]:
     """All measures, and in `identity` what they are of: where it differs, they do not compare.
 
-    `found`: the neighbours of the synthetic pictures, if they are known already.
+    `by`: columns of which groups are measured apart. `found`: the neighbours of the synthetic
+    pictures, if they are known already.
     """
 
     def rng(purpose: str) -> np.random.Generator:
@@ -109,6 +113,7 @@ def measure(
         held_out = memorisation.neighbours(test, train)
         found = found or memorisation.neighbours(fake, train)
         measures |= memorisation.measure(test, fake, train, draws, found, held_out)
+    measures |= groups.measure(test, fake, by, k, rng("groups"))
     return measures | paired.measure(test, fake)
 
 

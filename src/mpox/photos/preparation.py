@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import folders, listing, seeds, table
+from mpox import folders, listing, seeds, table, tone
 from mpox.errors import InputError, line
 from mpox.params import Data, Split
 from mpox.photos import duplicates, inspection, keypoints, patients, splits
 
 logger = logging.getLogger(__name__)
 
+CAPTION = ".txt"  # beside a photo, as kohya has it
 COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
 
 
@@ -30,7 +31,8 @@ def prepare(
 
     A picture is the central square of its photo, of side min(shorter side, 2 × resolution): room
     for random crops, never enlarged. Beside the pictures `metadata.csv` has their `patient` (a
-    number in a seeded order, or `unknown`), `group` (what is never split) and `data.columns`.
+    number in a seeded order, or `unknown`), `group` (what is never split), `data.columns` and, if
+    not among them, `tone`, as `tone.word` has it.
     The manifest says of every file below `source` what became of it; it alone has original names.
     `workers` (default: all cores) changes no result. Returned are the counts, and `tone_train` and
     `tone_test`, the mean `tone.typology_angle` of their pictures.
@@ -46,6 +48,7 @@ def prepare(
         raise InputError("\n".join([f"{source}: holds no picture", *listing.summary(others)]))
     names = [path.relative_to(source).as_posix() for path in paths]
     known = _read_table(source, names, others, data.columns)
+    texts = _read_texts(source, names, others, known, data.columns)
     for said in listing.summary(others):
         logger.info("left out: %s", said)
     patient = patients.find(source, names, data.patients, known)
@@ -70,7 +73,7 @@ def prepare(
         for name in twins:
             squares[name].unlink()
         files = {name: f"{of[name]}/{photos[name].key}.png" for name in kept}
-        columns = _columns(list(kept), patient, groups, data, known, seed)
+        columns = _columns(kept, patient, groups, data, known, texts, seed)
         _put(folder, squares, files, columns)
         reasons = (
             {name: f"nearly the same as {other}" for name, other in near.items()}
@@ -149,6 +152,8 @@ def _read_table(
         )
     known = table.read(source)
     missing = [column for column in columns if not known or column not in known.columns]
+    captioned = any(path.suffix.lower() == CAPTION for path in others)
+    missing = [column for column in missing if column != "text" or not captioned]
     if missing:
         where = known.file if known else f"{source}, which has no {table.NAME}"
         raise InputError(f"data.columns: {missing[0]}: no such column in {where}")
@@ -159,6 +164,38 @@ def _read_table(
         if left:
             logger.info("%s: %d columns left out: %s", known.file, len(left), ", ".join(left))
     return known
+
+
+def _read_texts(
+    source: Path,
+    names: Sequence[str],
+    others: dict[Path, str],
+    known: table.Table | None,
+    columns: Sequence[str],
+) -> dict[str, str]:
+    """Each photo's caption, if `columns` ask for a text: the table's, or `<photo>.txt` beside it.
+
+    InputError, a line each, for photos without one.
+    """
+    if "text" not in columns:
+        return {}
+    texts, faults = {}, []
+    of_table = known is not None and "text" in known.columns
+    for name in names:
+        if known and of_table:
+            where, text = f"{known.file}: {line(name)}", known.row(name)["text"]
+        else:
+            file = (source / name).with_suffix(CAPTION)
+            where, text = line(file), ""
+            if file.is_file():
+                others[file] = "a caption"
+                text = " ".join(file.read_text("utf-8-sig", errors="replace").split())
+        if text.lower() in table.NOTHING:
+            faults.append(f"{where}: no text; data.columns asks for one of every photo")
+        texts[name] = text
+    if faults:
+        raise InputError("\n".join(faults))
+    return texts
 
 
 def _group(
@@ -210,22 +247,33 @@ def _joined(patient: Mapping[str, str], groups: Mapping[str, str], near: Mapping
 
 
 def _columns(
-    names: Sequence[str],
+    kept: Mapping[str, inspection.Photo],
     patient: Mapping[str, str],
     groups: Mapping[str, str],
     data: Data,
     known: table.Table | None,
+    texts: Mapping[str, str],
     seed: int,
 ) -> dict[str, list[str]]:
-    """What the tables say of the pictures beside their files' names: column → values."""
+    """What the tables say of the pictures beside their files' names: column → values.
+
+    The tone is measured where the photos' table has none.
+    """
+    names = list(kept)
     numbers = _numbers(patient.values(), seed)
     whose = [str(numbers[patient[name]]) for name in names]
     if data.patients in ("unknown", "none"):
         whose = [table.UNKNOWN] * len(names)
     columns = {"patient": whose, "group": [str(numbers[groups[name]]) for name in names]}
-    if known:
-        rows = [known.rows[table.normal(name)] for name in names]
-        columns |= {c: table.uniform(c, [row[c] for row in rows]) for c in data.columns}
+    for column in data.columns:
+        if column == "text":
+            columns[column] = [texts[name] for name in names]
+        else:
+            assert known
+            said = [known.row(name)[column] for name in names]
+            columns[column] = table.uniform(column, said)
+    if "tone" not in columns:
+        columns["tone"] = [tone.word(photo.tone) for photo in kept.values()]
     return columns
 
 

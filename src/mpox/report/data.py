@@ -15,10 +15,7 @@ from mpox.report.run import Run
 SETS = {"train": "training", "val": "validation", "test": "test"}
 FEWEST = 5  # patients: fewer could be told by a histogram of theirs
 EDGES = np.arange(-90, 91, 10)  # degrees
-# The classes of the individual typology angle (Del Bino & Bernerd 2013), from its lower bound on.
-CLASSES = {
-    "dark": -90, "brown": -30, "tan": 10, "intermediate": 28, "light": 41, "very light": 55,
-}  # fmt: skip
+CLASSES = dict(reversed(tone.BANDS.items()))  # from dark to light
 
 
 def section(run: Run) -> dict[str, Any]:

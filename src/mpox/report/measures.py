@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
+from mpox import estimate
 from mpox.estimate import Estimate
 from mpox.report.run import Run
 
@@ -35,6 +36,10 @@ FAMILIES: dict[str, tuple[Measure, ...]] = {
                 "kinds of photos that are never drawn", "how often each is drawn"),
         Measure("coverage", "coverage: real photos with a synthetic neighbour", -1, "n_half",
                 "the same, less moved by outliers", "pictures that are implausible"),
+    ),
+    "Tone": (
+        Measure("tone_distance", "distance of the typology angles, degrees", 1, "n_half",
+                "lighter or darker skin, or less of either", "which lesions are on it"),
     ),
     "Diversity": (
         Measure("vendi_ratio", "Vendi score over that of real photos", -1, "n_fid",
@@ -121,6 +126,8 @@ def section(run: Run) -> dict[str, Any]:
             if name in run.evaluation
         },
         "axis": AXIS,
+        "by": run.evaluation.get("by", {}),
+        "estimate": estimate.read,
     }
 
 

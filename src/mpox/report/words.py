@@ -6,6 +6,7 @@ photos, which is not "is like" them, and where even a poor set could pass, that 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from mpox import estimate
@@ -13,7 +14,8 @@ from mpox.estimate import Estimate
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
 
-ALPHA = 0.05  # of the permutation test
+ALPHA = 0.05  # of tests
+Z = 1.96  # standard deviations in a unit of chance, as in intervals of 95 %
 BLIND = 0.5  # of the null: a share whose chance is as large misses that half of it is gone
 STATES = {"fine": "✓", "off": "✗", "unsure": "?", "fact": "·"}
 
@@ -142,6 +144,41 @@ def _missing(n: Numbers) -> Sentence:
     return Sentence("missing", _none(n), text, "recall")
 
 
+def _for_whom(n: Numbers) -> Sentence | None:
+    """Of tone: how often each is drawn, and whether any is drawn worse than its own real photos."""
+    by = n.evaluation.get("by", {}).get("tone")
+    if by is None:
+        return None
+    groups = {name: own for name, own in by.items() if isinstance(own, Mapping)}
+    shares = {name: estimate.read(own, "share_off") for name, own in groups.items()}
+    uneven = [name for name, off in shares.items() if off and (off.high < 0 or off.low > 0)]
+    found = []
+    if by["p"] < ALPHA:
+        named = [
+            f"{name} {_percent(groups[name]['share_synthetic'])} of them, of real photos "
+            f"{_percent(groups[name]['share_real'])}"
+            for name in uneven
+        ]
+        found.append(
+            f"They are not as light and dark as real photos are (p = {by['p']:.2g})"
+            + (f": {'; '.join(named)}." if named else ".")
+        )
+    judged = {name: of for name, own in groups.items() if (of := estimate.read(own, "precision"))}
+    # Of several groups one is off by chance more often than each: Bonferroni's correction.
+    level = NormalDist().inv_cdf(1 - ALPHA / 2 / max(len(judged), 1)) / Z
+    for name, precision in judged.items():
+        if precision.off < -level:
+            shown = _against(precision)
+            found.append(
+                f"Of the {name} ones too many are implausible: {shown} lie where real ones lie."
+            )
+    if found:
+        return Sentence("for whom", "off", " ".join(found), "by-tone")
+    text = f"No difference in tone from real photos is found (p = {by['p']:.2g}); "
+    text += f"judged apart are {', '.join(judged)} pictures." if judged else "none is judged apart."
+    return Sentence("for whom", _none(n), text, "by-tone")
+
+
 def _alike(n: Numbers) -> Sentence:
     repeats = f"{_percent(n.found['repeat_rate'].value)} repeat another one"
     if off := n.worse("repeat_rate", "vendi_ratio", "ms_ssim"):
@@ -186,7 +223,7 @@ def _copies(n: Numbers) -> Sentence:
 
 
 RULES: tuple[Callable[[Numbers], Sentence | None], ...] = (
-    _amount, _enough, _told_apart, _implausible, _missing, _alike, _copies,
+    _amount, _enough, _told_apart, _implausible, _missing, _for_whom, _alike, _copies,
 )  # fmt: skip
 
 

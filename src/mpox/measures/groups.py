@@ -1,0 +1,189 @@
+"""For whom: how often each group of pictures is drawn, and how well, beside the test pictures.
+
+A group is a value of a column: of `tone` the band that is *measured* in a picture, real or
+synthetic alike; of any other column what the folder's table says, for a synthetic picture what was
+asked of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from mpox import halves, table, tone
+from mpox.estimate import Estimate
+from mpox.measures import coverage, distances
+from mpox.measures.collection import Pictures
+
+DRAWS = 999  # of the bootstrap
+FEWEST = 20  # pictures of either side, from which on a group is judged …
+FEWEST_PATIENTS = 5  # … and patients of the test pictures
+GRID = np.arange(-90, 91)  # degrees
+
+
+def measure(
+    test: Pictures,
+    fake: Pictures,
+    by_columns: Sequence[str],
+    k: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """By column, and `tone_distance`.
+
+    - tone_distance: Wasserstein distance of the typology angles, in degrees, with the null of what
+      as many pictures of the test pictures' own distribution would have;
+    - by.<column>.p: of how far the groups' shares (of tone, the angles' distribution) are apart, a
+      bootstrap's over patients;
+    - by.<column>.<group>.n_real, n_synthetic, share_real, share_synthetic; share_off, their
+      difference with an interval over patients; precision and coverage of the group against its own
+      test pictures, where neither side is too small to judge;
+    - by.tone.asked: Spearman's correlation of the tone asked of synthetic pictures and the angle
+      drawn, where tones were asked in `tone.BANDS`' words.
+    """
+    real, synthetic = _angles(test), _angles(fake)
+    below = (real[:, None] <= GRID).astype(float), (synthetic[:, None] <= GRID).astype(float)
+    of_fake = redraw(below[1], fake.patients, rng)
+    chance = of_fake - redraw(below[0], test.patients, rng, real)
+    off = below[1].mean(0) - below[0].mean(0)
+    found: dict[str, Any] = {"tone_distance": _distance(off, chance, of_fake)}
+    by: dict[str, Any] = {}
+    for column in by_columns:
+        if column == "tone":
+            groups = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
+            by[column] = _of_column(test, fake, groups, list(tone.BANDS), real, k, rng)
+            by[column]["p"] = difference(below[0], below[1], chance)
+            by[column] |= _asked(fake, synthetic)
+        else:
+            groups = [_said(each, column) for each in (test, fake)]
+            names = sorted({*groups[0], *groups[1]})
+            by[column] = _of_column(test, fake, groups, names, None, k, rng)
+    return found | ({"by": by} if by else {})
+
+
+def _angles(pictures: Pictures) -> np.ndarray:
+    return np.array([tone.typology_angle(each) for each in pictures.pixels])
+
+
+def _said(pictures: Pictures, column: str) -> list[str]:
+    """The value of each picture; without a column, or a table, `unknown`."""
+    known = table.read(pictures.folder)
+    if known is None or column not in known.columns:
+        return [table.UNKNOWN] * len(pictures)
+    names = [path.relative_to(pictures.folder).as_posix() for path in pictures.paths]
+    return [known.row(name)[column] or table.UNKNOWN for name in names]
+
+
+def _distance(off: np.ndarray, chance: np.ndarray, of_fake: np.ndarray) -> Estimate:
+    """Wasserstein distance from the means' difference `off` (K), beside what chance alone gives.
+
+    `chance`, and of it what is the synthetic pictures' (B×K): as redraw has them.
+    """
+    value, null = float(np.abs(off).sum()), float(np.abs(chance).sum(1).mean())
+    width, noise = (halves.spread(np.abs(off + each).sum(1)) for each in (chance, of_fake))
+    return Estimate(value, max(value - width, 0.0), value + width, null, noise)
+
+
+def difference(test: np.ndarray, fake: np.ndarray, chance: np.ndarray) -> float:
+    """p of Σ|mean of `test`'s rows − mean of `fake`'s| (n×K, m×K), were both of one distribution.
+
+    Of one-hot rows that is twice the total variation distance, of rows 1[x ≤ grid] the Wasserstein
+    distance. `chance`: how far the means' difference goes from itself in a bootstrap, B×K.
+    """
+    off = np.abs(test.mean(0) - fake.mean(0)).sum()
+    return float((1 + np.sum(np.abs(chance).sum(1) >= off)) / (1 + len(chance)))
+
+
+def redraw(
+    rows: np.ndarray,
+    patients: Sequence[str],
+    rng: np.random.Generator,
+    order: np.ndarray | None = None,
+) -> np.ndarray:
+    """How far the mean of n×K rows goes from itself when patients are drawn again: DRAWS×K.
+
+    A bootstrap of whole patients. `order` (n), where patients were spread evenly by it, as
+    `prepare` spreads them by tone: then each is drawn again from itself and the next one in that
+    order alone (a systematic sample as pairs of one stratum; Wolter 2007, section 8.2), for so
+    spread they vary less than at random. P patients drawn from themselves vary less than P drawn
+    anew: the deviations are stretched by √(P/(P−1)).
+    """
+    patient = halves.numbered(patients)
+    number = int(patient.max()) + 1
+    sums = np.zeros((number, rows.shape[1]))
+    np.add.at(sums, patient, rows)
+    sizes = np.bincount(patient, minlength=number)
+    if order is None or number < 4:
+        strata = [np.arange(number)]
+    else:
+        place = np.argsort(np.bincount(patient, order, number) / sizes, kind="stable")
+        strata = np.array_split(place, number // 2)
+    times = np.ones((DRAWS, number))
+    for own in strata:
+        m = len(own)
+        drawn = rng.multinomial(m, np.full(m, 1 / m), size=DRAWS)
+        times[:, own] += (drawn - 1) * np.sqrt(m / max(m - 1, 1))
+    return (times @ sums) / (times @ sizes)[:, None] - rows.mean(0)
+
+
+def _of_column(
+    test: Pictures,
+    fake: Pictures,
+    groups: Sequence[Sequence[str]],
+    names: Sequence[str],
+    even: np.ndarray | None,
+    k: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    one_hot = [np.array(side)[:, None] == np.array(names) for side in groups]
+    real, synthetic = (each.astype(float) for each in one_hot)
+    chance = redraw(synthetic, fake.patients, rng) - redraw(real, test.patients, rng, even)
+    low, high = np.quantile(chance, [0.025, 0.975], axis=0) + synthetic.mean(0) - real.mean(0)
+    found: dict[str, Any] = {"p": difference(real, synthetic, chance)}
+    for j, name in enumerate(names):
+        own = [np.flatnonzero(each[:, j]) for each in one_hot]
+        shares = real[:, j].mean(), synthetic[:, j].mean()
+        found[name] = {
+            "n_real": len(own[0]),
+            "n_synthetic": len(own[1]),
+            "share_real": float(shares[0]),
+            "share_synthetic": float(shares[1]),
+            "share_off": Estimate(float(shares[1] - shares[0]), float(low[j]), float(high[j]), 0.0),
+        }
+        patients = {test.patients[i] for i in own[0]}
+        if min(map(len, own)) >= FEWEST and len(patients) >= FEWEST_PATIENTS:
+            found[name] |= _quality(test.subset(own[0]), fake.subset(own[1]), k, rng)
+    return found
+
+
+def _quality(
+    test: Pictures, fake: Pictures, k: int, rng: np.random.Generator
+) -> dict[str, Estimate]:
+    """Precision and coverage of a group among itself, at halves of it."""
+    draws = distances.draw_halves(test, fake, None, rng)
+    most = min(k, len(draws[0].one) - 1)
+
+    def shares(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+        found = coverage.measure(one, other, most)
+        return {"precision": found.precision, "coverage": found.coverage}
+
+    value, null, width, noise = distances.over_draws(test.rows, fake.rows, draws, shares)
+    return {
+        name: Estimate(
+            value[name],
+            max(value[name] - width[name], 0.0),
+            min(value[name] + width[name], 1.0),
+            null[name],
+            noise[name],
+        )
+        for name in value
+    }
+
+
+def _asked(fake: Pictures, angles: np.ndarray) -> Mapping[str, float]:
+    said = _said(fake, "tone")
+    order = list(tone.BANDS)
+    if not {*said} <= {*order} or len({*said}) < 2:
+        return {}
+    light = [-order.index(word) for word in said]
+    return {"asked": float(spearmanr(light, angles)[0])}
