@@ -88,8 +88,9 @@ def finished(
     rows = {}
     for i in range(n):
         images.write(run.synthetic / f"{i:05d}.png", draw(3, i, side=side), {"seed": str(i)})
-        rows[f"{i:05d}.png"] = [own.generate.prompt, own.generate.negative_prompt, 1000 + i]
-    table.write(run.synthetic, ["text", "negative_prompt", "seed"], rows)
+        prompt, negative = own.generate.prompt, own.generate.negative_prompt
+        rows[f"{i:05d}.png"] = [prompt, negative, 1000 + i, ["tan", "dark"][i % 2]]
+    table.write(run.synthetic, ["text", "negative_prompt", "seed", "tone"], rows)
     for step in (0, 4, 8):
         validation = run.lora / f"validation/step-{step:06d}"
         validation.mkdir(parents=True)

@@ -65,12 +65,15 @@ def _grid(run: Run) -> tuple[list[Shown], list[Shown], dict[str, int]]:
     return real, synthetic, counts
 
 
-def _said(title: str, text: str, negative_prompt: str = "", seed: str | int = "") -> list[str]:
-    """The lines of the enlarged view."""
+def _said(
+    title: str, text: str, negative_prompt: str = "", seed: str | int = "", **asked: str
+) -> list[str]:
+    """The lines of the enlarged view; `asked`: the values of the prompt's fields."""
     lines = [title, f"prompt: {text}"]
     if negative_prompt:
         lines.append(f"negative prompt: {negative_prompt}")
-    return [*lines, f"seed: {seed}"]
+    fields = [f"asked: {name} {value}" for name, value in asked.items()]
+    return [*lines, *fields, f"seed: {seed}"]
 
 
 def _spread(paths: list[Path]) -> list[Path]:
