@@ -124,6 +124,9 @@ def tiny_sd(tmp_path_factory) -> Path:
     return folder
 
 
+PROMPT = "clinical photo of a monkeypox skin lesion"
+
+
 @pytest.fixture(scope="session")
 def small() -> params.Params:
     """params.yaml with numbers small enough for `tiny_sd`."""
@@ -134,6 +137,7 @@ def small() -> params.Params:
     prior = default.train.prior_preservation.model_copy(update={"weight": 0.0, "batch_size": 2})
     train = default.train.model_copy(
         update={
+            "instance_prompt": PROMPT,
             "rank": 4,
             "alpha": 2.0,
             "rslora": False,
@@ -161,6 +165,9 @@ def small() -> params.Params:
     )
     generate = default.generate.model_copy(
         update={
+            "prompt": PROMPT,
+            "fields": (),
+            "signal_leak": "none",
             "num_images": 5,
             "steps": 2,
             "scheduler": "dpm++",

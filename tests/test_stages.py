@@ -16,7 +16,7 @@ import pytest
 from datasets import load_dataset
 from ruamel.yaml import YAML
 
-from mpox import images, listing
+from mpox import images, listing, tone
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -147,7 +147,8 @@ def repository(finished) -> Path:
 
 def test_metrics_are_finite(repository):
     metrics = json.loads((repository / "metrics/evaluation.json").read_text())
-    identity = metrics.pop("identity")
+    identity, by = metrics.pop("identity"), metrics.pop("by")["tone"]
+    assert sum(by[band]["n_synthetic"] for band in tone.BANDS) == 5
     assert {"fid", "kid", "ssim", "copy_rate"} <= set(metrics)
     assert all(math.isfinite(number) for number in metrics.values())
     assert identity["n_synthetic"] == 5

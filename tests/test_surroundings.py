@@ -402,7 +402,8 @@ def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
     unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
     lora.add(unet, 4, 4.0, "attention", 0)
     lora.save(unet, tmp_path / "lora")
-    words = ["resolution=16", "generate.num_images=4", "generate.steps=2"]
+    words = ["resolution=16", "generate.num_images=4", "generate.steps=2", "generate.prompt=skin"]
+    words += ["generate.fields=[]", "generate.signal_leak=none"]  # such a LoRA says of no photos
     done = call("generate", copy, "lora", "drawn", f"model.path={tiny_sd}", *words)
     assert done.returncode == 0 and len(list((copy / "drawn").glob("*.png"))) == 4
     for noise in ("open an issue", "github.com", "kernels", "gemm_4bit_forward"):

@@ -352,8 +352,8 @@ class Evaluate(Section):
     download: Annotated[  # of these features' weights, to where they belong
         tuple[Literal["inception_v3", "torchvision_inception_v3"], ...], Field(max_length=1)
     ]
-    max_pictures: Enough | None
     by: tuple[Text, ...]  # columns of which each group is measured apart: tone, or data.columns
+    max_pictures: Enough | None
 
     @model_validator(mode="after")
     def has_weights(self) -> Self:

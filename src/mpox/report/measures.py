@@ -38,7 +38,7 @@ FAMILIES: dict[str, tuple[Measure, ...]] = {
                 "the same, less moved by outliers", "pictures that are implausible"),
     ),
     "Tone": (
-        Measure("tone_distance", "distance of the typology angles, degrees", 1, "n_half",
+        Measure("tone_distance", "distance of the typology angles, degrees", 1, "n_synthetic",
                 "lighter or darker skin, or less of either", "which lesions are on it"),
     ),
     "Diversity": (

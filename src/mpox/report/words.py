@@ -175,7 +175,9 @@ def _for_whom(n: Numbers) -> Sentence | None:
     if found:
         return Sentence("for whom", "off", " ".join(found), "by-tone")
     text = f"No difference in tone from real photos is found (p = {by['p']:.2g}); "
-    text += f"judged apart are {', '.join(judged)} pictures." if judged else "none is judged apart."
+    text += (
+        f"judged apart are {' and '.join(judged)} pictures." if judged else "none is judged apart."
+    )
     return Sentence("for whom", _none(n), text, "by-tone")
 
 
@@ -214,7 +216,8 @@ def _copies(n: Numbers) -> Sentence:
         return Sentence("copies", "off", text, "fid_gap")
     if counts[name]:
         text = (
-            f"{counts[name]} of {total} are as like a training photo as a copy would be, no more "
+            f"{counts[name]} of {total} {'is' if counts[name] == 1 else 'are'} as like a training "
+            "photo as a copy would be, no more "
             f"than chance gives ({_percent(n.found[name].null)} of real test photos are); {left}."
         )
     else:
