@@ -16,11 +16,12 @@ import pytest
 from datasets import load_dataset
 from ruamel.yaml import YAML
 
-from mpox import images, listing, tone
+from mpox import images, listing, table, tone
 
 ROOT = Path(__file__).parents[1]
+SITES = ("arm", "leg")  # a second field beside the tone, which no line of code knows
 TINY = {
-    "data": {"source": "data/photos"},
+    "data": {"source": "data/photos", "columns": ["site"]},
     "augment": {"copies": 1},
     "draw_class": {"num_images": 2, "steps": 2, "batch_size": 2},
     "train": {
@@ -29,9 +30,10 @@ TINY = {
         "prior_preservation": {"batch_size": 2},
         "preview": {"steps": 2, "batch_size": 1},
         "select": "last",  # so few steps may make nothing better, and nothing would be selected
+        "instance_prompt": "a lesion, {tone} skin, {site}",
     },
     "generate": {"num_images": 5, "steps": 2, "batch_size": 4},
-    "evaluate": {"max_pictures": 8},
+    "evaluate": {"max_pictures": 8, "by": ["tone", "site"]},
 }  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -103,8 +105,11 @@ def tiny(folder: Path, changes: dict | None = None) -> Path:
     commit(folder)
     photos = folder / "data/photos"
     photos.mkdir()
-    for photo in sorted((ROOT / "data/phantom/photos").glob("*.jpg"))[:48]:
+    rows = {}
+    for k, photo in enumerate(sorted((ROOT / "data/phantom/photos").glob("*.jpg"))[:48]):
         shutil.copy(photo, photos)
+        rows[photo.name] = [SITES[k // 2 % 2]]
+    table.write(photos, ["site"], rows)
     return folder
 
 
@@ -147,8 +152,9 @@ def repository(finished) -> Path:
 
 def test_metrics_are_finite(repository):
     metrics = json.loads((repository / "metrics/evaluation.json").read_text())
-    identity, by = metrics.pop("identity"), metrics.pop("by")["tone"]
-    assert sum(by[band]["n_synthetic"] for band in tone.BANDS) == 5
+    identity, by = metrics.pop("identity"), metrics.pop("by")
+    assert sum(by["tone"][band]["n_synthetic"] for band in tone.BANDS) == 5
+    assert sum(by["site"][site]["n_synthetic"] for site in SITES) == 5
     assert {"fid", "kid", "ssim", "copy_rate"} <= set(metrics)
     assert all(math.isfinite(number) for number in metrics.values())
     assert identity["n_synthetic"] == 5
@@ -156,7 +162,7 @@ def test_metrics_are_finite(repository):
 
 def test_no_two_sets_share_a_patient(repository):
     with (repository / "data/prepared/manifest.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if row["file"]]
     splits: dict[str, set[str]] = {}
     for row in rows:
         patient = re.search(r"_(p\d+)_", row["source"])[1]
@@ -176,17 +182,23 @@ def test_synthetic_pictures_are_there(repository):
 def test_hugging_face_opens_every_folder_of_pictures(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     for name, columns in (
-        ("prepared", {"patient", "group"}),
-        ("augmented", {"variant", "patient", "group"}),
+        ("prepared", {"patient", "group", "tone", "site"}),
+        ("augmented", {"variant", "patient", "group", "tone", "site"}),
         ("class", {"text", "negative_prompt", "seed"}),
-        ("synthetic", {"text", "negative_prompt", "seed"}),
+        ("synthetic", {"text", "negative_prompt", "seed", "tone", "site"}),
     ):
         folder = str(repository / "data" / name)
         opened = load_dataset("imagefolder", data_dir=folder, cache_dir=str(tmp_path / "cache"))
         assert columns <= set(opened["train"].column_names), name
         counted = listing.find(Path(folder, "train") if name == "prepared" else Path(folder))[0]
         assert opened["train"].num_rows == len(counted)
-    assert opened["train"]["seed"][0] > 2**32 and opened["train"]["text"][0].startswith("clinical")
+    drawn = opened["train"]
+    assert drawn["seed"][0] > 2**32 and drawn["text"][0].startswith("clinical")
+    # As many of each as the training photos have, and in the words that were asked for.
+    assert {*drawn["site"]} == {*SITES}
+    assert all(
+        f", {tone} skin" in text for text, tone in zip(drawn["text"], drawn["tone"], strict=True)
+    )
 
 
 def test_nothing_is_left_behind(repository):
@@ -360,7 +372,8 @@ def test_photos_from_elsewhere(tmp_path):
     folder = checkout(tmp_path)
     photos = os.environ["MPOX_TEST_PHOTOS"]
     source = {"source": photos, "patients": "unknown"}
-    set_params(folder, {**TINY, "data": source, "evaluate": {"max_pictures": 50}})
+    few = {"train": TINY["train"] | {"instance_prompt": "a lesion"}, "augment": TINY["augment"]}
+    set_params(folder, {**few, "data": source, "evaluate": {"max_pictures": 50}})
     call(folder, "dvc", "repro", "augment")
     sets = ("data/prepared/test", "data/augmented", "found.json", "found", "data/prepared/train")
     call(folder, sys.executable, "-m", "stages.evaluate", *sets)
