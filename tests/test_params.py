@@ -86,6 +86,12 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["train", "warmup_steps (7)", "max_steps (7)"],
     ),
     ({"data.patients": "(a"}, ["data.patients", "(a", "regular expression"]),
+    ({"data.columns": ["variant"]}, ["data.columns", "variant has a meaning of its own"]),
+    (
+        {"data.columns": ["n"], "train.instance_prompt": "a lesion, {n}"},
+        ["train.instance_prompt", "no {n}", "expected one of ['tone']"],
+    ),
+    ({"evaluate.by": ["site"]}, ["evaluate.by", "no 'site'", "['tone']"]),
     (
         {"generate.scheduler": "pndm", "generate.steps": 1000},
         ["generate", "steps (1000)", "999", "pndm"],

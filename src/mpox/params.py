@@ -50,6 +50,8 @@ def no_fields(prompt: str) -> str:
 Place = Annotated[Text, AfterValidator(_is_local)]  # that dvc.yaml names as a dependency
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
 FIELD = re.compile(r"\{([^{}]*)\}")  # of a prompt: a column of the pictures' table
+# What a picture's row has beside its fields, and `n`, which counts them: no field's name.
+TAKEN = {"file_name", "patient", "group", "variant", "text", "negative_prompt", "seed", "n"}
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
@@ -103,7 +105,7 @@ class Data(Section):
     @classmethod
     def are_carried(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for name in columns:
-            if name in ("file_name", "patient", "group"):
+            if name in ("file_name", "patient", "group", "variant"):
                 raise ValueError(f"{name} has a meaning of its own and is not named here")
             if name != name.strip().lower() or columns.count(name) > 1:
                 raise ValueError(f"expected names in lower case, each once; got {name!r}")
@@ -329,6 +331,8 @@ class Generate(Drawing):
             raise ValueError("fields: expected the same fields in each entry, each with a value")
         if names == [[]] or (names and not names[0]):
             raise ValueError("fields: expected a field beside the share, as tone: dark")
+        if names and (taken := TAKEN.intersection(names[0])):
+            raise ValueError(f"fields: {sorted(taken)[0]} has a meaning of its own")
         for key, prompt in self.wordings():
             wanted = FIELD.findall(prompt)
             if names is not None and (
@@ -401,7 +405,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def fields_are_carried(self) -> Self:
-        carried = {"tone", *self.data.columns} - {"text"}
+        carried = {"tone", *self.data.columns} - TAKEN
         for name in FIELD.findall(self.train.instance_prompt):
             if name not in carried:
                 raise ValueError(

@@ -79,7 +79,6 @@ def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_
         )
         off = one_hot[1].mean(0) - one_hot[0].mean(0)
         named += flagged and (np.quantile(chance, 0.975, axis=0) + off)[dark] < 0
-    print(false, found, named)
     assert 0.02 <= false / 200 <= 0.08
     assert found / 200 >= 0.95 and named / 200 >= 0.95
 
