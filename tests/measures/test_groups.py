@@ -48,6 +48,16 @@ def test_of_cumulative_rows_the_statistic_is_the_wasserstein_distance():
     assert total == pytest.approx(wasserstein_distance(one, other))
 
 
+def test_the_bootstrap_has_the_textbooks_variances():
+    """Of a mean of 4 patients s²/4, unbiased s²; of two pairs in order Σ (a − b)² / 4²."""
+    own = np.array([1.0, 9.0, 4.0, 11.0])
+    rng, patients = np.random.default_rng(0), ["a", "b", "c", "d"]
+    found = groups.redraw(own[:, None], patients, rng)
+    assert found.std() == pytest.approx(np.sqrt(own.var(ddof=1) / 4), rel=0.08)
+    even = groups.redraw(own[:, None], patients, rng, own)
+    assert even.std() == pytest.approx(np.sqrt(((1 - 4) ** 2 + (9 - 11) ** 2) / 16), rel=0.08)
+
+
 def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_found_and_named():
     """200 seeds; 2 to 8 % and 95 % or more, as docs/metrics.md says."""
     names = np.array(list(tone.BANDS))
