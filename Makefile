@@ -57,8 +57,8 @@ docs: $(READY)
 
 # The tables of what bad pictures, parameters, folders and surroundings lead to, from their tests.
 bad-input: $(READY)
-	MPOX_WRITE_TABLES=1 pytest tests/test_bad_pictures.py tests/test_bad_parameters.py tests/test_layouts.py \
-		tests/test_shells.py
+	MPOX_WRITE_TABLES=1 pytest tests/photos/test_bad_pictures.py tests/photos/test_layouts.py \
+		tests/test_bad_parameters.py tests/test_shells.py
 
 # The environment, exactly as locked; made again only when the lock changes, and from nothing where
 # the last time failed: a full disk leaves half a package.

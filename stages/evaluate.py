@@ -35,9 +35,10 @@ def main(
         real, synthetic, params.evaluate, params.resolution, params.seed, training
     )
     pictures.mkdir(parents=True, exist_ok=True)
-    images.write(pictures / "contact_sheet.jpg", found.contact_sheet)
+    images.write(pictures / "contact_sheet.jpg", found.contact_sheet, quality=sheets.QUALITY)
     if found.pairs:
-        images.write(pictures / "suspicious_pairs.jpg", sheets.pairs(found.pairs))
+        pairs = sheets.pairs(found.pairs)
+        images.write(pictures / "suspicious_pairs.jpg", pairs, quality=sheets.QUALITY)
         sheets.write_table(pictures / "suspicious_pairs.csv", found.pairs)
     flat = estimate.flatten(found.measures)
     folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())

@@ -193,8 +193,10 @@ def recode(picture: np.ndarray) -> np.ndarray:
         return np.asarray(image)
 
 
-def write(path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None) -> None:
-    """Write `picture` as .jpg (quality 95, 4:4:4) or .png, whole or not at all.
+def write(
+    path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None, quality: int = 95
+) -> None:
+    """Write `picture` as .jpg (of `quality`, 4:4:4) or .png, whole or not at all.
 
     `text` is what to say of a synthetic picture, as `{"prompt": …, "seed": …}`: it is stored as
     XMP beside the IPTC mark for trained algorithmic media. Without it no metadata is written.
@@ -204,7 +206,7 @@ def write(path: Path, picture: np.ndarray, text: Mapping[str, str] | None = None
         xmp, chunks = _xmp(text), PngImagePlugin.PngInfo()
         chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
     # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
-    jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0, "xmp": xmp}
+    jpeg: dict[str, Any] = {"quality": quality, "subsampling": 0, "xmp": xmp}
     png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
     # Into memory: given the file, Pillow takes no notice if a full disk took a part only.
     buffer = io.BytesIO()

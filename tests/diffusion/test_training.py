@@ -65,6 +65,13 @@ def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
     assert len(set(map(tuple, epochs))) > 4
 
 
+def test_a_caption_too_long_is_named_by_its_picture(tiny_sd, tmp_path):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    files, said = [tmp_path / "one.png", tmp_path / "two.png"], ["a lesion", "word " * 100]
+    with pytest.raises(InputError, match=r"two\.png: got \d+ tokens, expected at most 77"):
+        concepts.encode(pipeline, files, said, RESOLUTION, 0, "val")
+
+
 def test_a_batch_is_a_function_of_seed_name_and_step_alone():
     first = {step: pictures(5, 0.1).batch(step, 3) for step in range(8)}
     concept = pictures(5, 0.1)

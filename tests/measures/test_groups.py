@@ -156,3 +156,16 @@ def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
         angles = [[tone.typology_angle(each) for each in side.pixels] for side in (test, fake)]
         assert found.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
         assert found.low >= 0 and found.null > 0 and found.noise > 0
+
+
+def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp_path):
+    angles, rng = np.linspace(-60, 60, 24), np.random.default_rng(0)
+    sides = []
+    for name in ("real", "synthetic"):
+        side = pictures(tmp_path / name, angles, [str(k) for k in range(24)])
+        rows = {path.name: ["p" if k % 2 else "asked"] for k, path in enumerate(side.paths)}
+        table.write(tmp_path / name, ["site"], rows)
+        sides.append(side)
+    found = groups.measure(*sides, ["site"], 5, rng)["by"]["site"]
+    assert found["p"] == 1.0
+    assert found["'p'"]["n_real"] == found["'asked'"]["n_real"] == 12

@@ -313,7 +313,7 @@ PREAMBLE = """# Bad pictures
 What `prepare` makes of every kind of file the tests could think of. With `data.on_invalid: skip` a
 file that is not read stands in the manifest with this reason and is counted; with `stop` nothing is
 written, and the error names every such file with it. Written by `make bad-input`, held by
-`tests/test_bad_pictures.py`.
+`tests/photos/test_bad_pictures.py`.
 """
 
 

@@ -634,10 +634,10 @@ ROWS: list[tuple[str, str, Callable[[Path], str]]] = [
 
 PREAMBLE = """# Layouts
 
-How data sets and hospitals' folders lie, and what `prepare` makes of them. Each is made small by
-`tests/test_layouts.py`, which holds these tables (`make bad-input` writes them). With the right
-choice of `data.patients` no patient is in two sets, nor are a photo and its variants; no two are
-taken for one; and every file of the folder stands in the manifest once.
+How data sets and hospitals' folders are laid out, and what `prepare` makes of them. Each is made
+small by `tests/photos/test_layouts.py`, which holds these tables (`make bad-input` writes them).
+With the right choice of `data.patients` no patient is in two sets, nor are a photo and its
+variants; no two are taken for one; and every file of the folder stands in the manifest once.
 
 `unknown` is refused where something may say who the patients are, with the choices and the number
 of patients that each would give; `none` is always among them. Look at the numbers: a class, a date

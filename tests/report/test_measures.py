@@ -6,6 +6,7 @@ import pytest
 from runs import evaluation, finished
 
 from mpox.estimate import Estimate
+from mpox.measures import comparison
 from mpox.report import measures
 from mpox.report.measures import MEASURES, Row
 
@@ -23,6 +24,7 @@ def row(name: str, *numbers: float) -> Row:
 
 def test_every_measure_that_is_compared_stands_here_once():
     assert {name: measure.worse for name, measure in MEASURES.items()} == WORSE
+    assert sorted(comparison.MEASURES) == sorted(WORSE)
     assert len(MEASURES) == sum(len(family) for family in measures.FAMILIES.values())
 
 

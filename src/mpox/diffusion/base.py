@@ -108,13 +108,15 @@ def move_frozen(pipeline: StableDiffusionPipeline, device: torch.device) -> None
 
 
 def check_prompt(pipeline: StableDiffusionPipeline, prompt: str, key: str = "prompt") -> None:
-    """InputError for a prompt that the text encoder would cut off; `key` is its parameter."""
+    """InputError for a prompt that the text encoder would cut off; `key` names it in the error."""
     checks.check_prompt(pipeline.tokenizer, prompt, key)
 
 
 @torch.no_grad()
-def encode_text(pipeline: StableDiffusionPipeline, prompt: str) -> torch.Tensor:
-    """The text encoder's last hidden states, (1, tokens, width)."""
-    check_prompt(pipeline, prompt)
+def encode_text(
+    pipeline: StableDiffusionPipeline, prompt: str, key: str = "prompt"
+) -> torch.Tensor:
+    """The text encoder's last hidden states, (1, tokens, width); `key` as in check_prompt."""
+    check_prompt(pipeline, prompt, key)
     words = pipeline.tokenizer(prompt, padding="max_length", return_tensors="pt").input_ids
     return pipeline.text_encoder(words.to(pipeline.text_encoder.device))[0]

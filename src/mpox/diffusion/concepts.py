@@ -95,7 +95,10 @@ def encode(
 ) -> Concept:
     """`files` and what is `said` of each, encoded once; the `name` is part of every draw's seed."""
     distinct = list(dict.fromkeys(said))
-    states = torch.cat([base.encode_text(pipeline, each) for each in [*distinct, ""]])
+    of = {caption: f"the caption of {file}" for file, caption in zip(files, said, strict=True)}
+    states = torch.cat(
+        [base.encode_text(pipeline, each, of.get(each, "no caption")) for each in [*distinct, ""]]
+    )
     place = {caption: k for k, caption in enumerate(distinct)}
     return Concept(
         name,

@@ -31,7 +31,7 @@ def encode(vae: AutoencoderKL, files: list[Path], resolution: int, name: str) ->
     """The posteriors of `files`, in their order, on the VAE's device; `name` labels the bar.
 
     The posterior, not a draw: keyed by sample, it can be drawn from anew at every step.
-    With several processes each encodes every so manieth batch, and all are given all.
+    With several processes each of N encodes every N-th batch, and all are given all.
     """
     state, side = PartialState(), resolution // 2 ** (len(vae.config.block_out_channels) - 1)
     shape = (len(files), vae.config.latent_channels, side, side)

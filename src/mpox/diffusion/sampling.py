@@ -146,7 +146,7 @@ def draw_all(
 
     Of each is `asked` the settings' prompt, or its own; `starts` are leak.draw's.
     A picture's last bits depend on its batch, so batches are always the same ones and the last is
-    padded; with several processes each takes every so manieth batch.
+    padded; with several processes each of N takes every N-th batch.
     """
     number = settings.num_images
     prompts = [each.prompt for each in asked] if asked else [settings.prompt] * number

@@ -20,6 +20,7 @@ DRAWS = 999  # of the bootstrap
 FEWEST = 20  # pictures of either side, from which on a group is judged …
 FEWEST_PATIENTS = 5  # … and patients of the test pictures
 GRID = np.arange(-90, 91)  # degrees
+OF_COLUMN = ("p", "asked")  # beside its groups in a column's measures
 
 
 def measure(
@@ -140,7 +141,8 @@ def _of_column(
     chance = redraw(synthetic, fake.patients, rng) - redraw(real, test.patients, rng, even)
     low, high = np.quantile(chance, [0.025, 0.975], axis=0) + synthetic.mean(0) - real.mean(0)
     found: dict[str, Any] = {"p": difference(real, synthetic, chance)}
-    for j, name in enumerate(names):
+    for j, said in enumerate(names):
+        name = repr(said) if said in OF_COLUMN else said
         own = [np.flatnonzero(each[:, j]) for each in one_hot]
         shares = real[:, j].mean(), synthetic[:, j].mean()
         found[name] = {

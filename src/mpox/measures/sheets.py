@@ -16,6 +16,7 @@ COLUMNS_OF_TABLE = ("by", "synthetic", "training", "orientation", "cosine", "bit
 PAIRS = 3  # side by side in a row
 SIDE = 192  # pixels, of a picture in a pair: room for what is written below it
 LINE = 16  # pixels, the height of a written line
+QUALITY = 95  # of a sheet's JPEG
 
 
 def spread(count: int, rows: int) -> list[int]:
