@@ -1,4 +1,4 @@
-"""Variants of the training pictures: `python -m stages.augment SOURCE OUT`."""
+"""Variants of training pictures: `python -m stages.augment SOURCE OUT CONTROLS CONTROLS_OUT`."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, source: Path, out: Path) -> None:
+def main(params: Params, source: Path, out: Path, controls: Path, controls_out: Path) -> None:
     from mpox.photos import augmentation
 
-    augmentation.augment(source, out, params.augment, params.resolution, params.seed)
+    for pictures, variants in ((source, out), (controls, controls_out)):
+        augmentation.augment(pictures, variants, params.augment, params.resolution, params.seed)
 
 
 if __name__ == "__main__":

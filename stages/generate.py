@@ -14,7 +14,7 @@ def main(params: Params, adapter: Path, out: Path) -> None:
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out)
     model, side, seed = Path(params.model.path), params.resolution, params.seed
-    sampling.draw_folder("generate", out, model, adapter, params.generate, side, seed)
+    sampling.draw_folder("generate", out, model, adapter, params.generate, side, seed, adapter)
     if process.is_main_process:
         checkpoints.sweep("train_lora")
     process.destroy_process_group()

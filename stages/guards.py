@@ -9,11 +9,14 @@ from mpox.errors import InputError
 from mpox.params import FEATURES, FIELD, Evaluate, Generate, Params
 from stages import repository
 
+MEASURES = ("evaluate", "utility")  # the stages that take features, and draw nothing
+
 
 def check(params: Params) -> None:
     """InputError for a repository, a folder, weights, a prompt or a precision that do not fit."""
     repository.check_commit()
     repository.check("data.source", Path(params.data.source))
+    repository.check("data.controls", Path(params.data.controls))
     repository.check("model.path", Path(params.model.path))
     check_files(params)
 
@@ -28,7 +31,7 @@ def check_files(params: Params) -> None:
     # Who draws with a LoRA that others trained need not evaluate.
     if params.evaluate.weights is not None and stage != "generate":
         _check_weights(params.evaluate)
-    if stage == "evaluate":
+    if stage in MEASURES:
         return
     train, generate = params.train, params.generate
     prompts = [("generate.negative_prompt", generate.negative_prompt), *_asked(generate)]
@@ -79,7 +82,7 @@ def _check_weights(evaluate: Evaluate) -> None:
     try:
         check_weights(evaluate.features, evaluate.weights)
     except InputError:
-        if not evaluate.download or Path(sys.argv[0]).stem == "evaluate":
+        if not evaluate.download or Path(sys.argv[0]).stem in MEASURES:
             raise
         from stages import weights
 

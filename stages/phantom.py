@@ -1,4 +1,4 @@
-"""Draws the embedded photos: `python -m stages.phantom PHOTOS`."""
+"""Draws the embedded photos: `python -m stages.phantom PHOTOS CONTROLS`."""
 
 from pathlib import Path
 
@@ -6,18 +6,21 @@ from mpox.params import Phantoms
 from stages import run
 
 
-def main(params: Phantoms, out: Path) -> None:
-    """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`."""
+def main(params: Phantoms, photos: Path, controls: Path) -> None:
+    """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`, look-alikes so in a folder of each kind."""
     from tqdm import tqdm
 
     from mpox import images
     from mpox.embedded import phantom
 
-    out.mkdir(parents=True, exist_ok=True)
-    for patient in tqdm(range(params.patients), desc="draw", unit="patient"):
-        for picture in range(params.pictures):
-            drawn = phantom.draw("mpox", patient, picture, params.seed, params.size)
-            images.write(out / f"mpox_p{patient:03d}_{picture}.jpg", drawn.picture)
+    kinds = {"mpox": params.patients} | {str(k): n for k, n in params.controls.items()}
+    for kind, patients in kinds.items():
+        folder = photos if kind == "mpox" else controls / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for patient in tqdm(range(patients), desc=f"draw {kind}", unit="patient"):
+            for picture in range(params.pictures):
+                drawn = phantom.draw(kind, patient, picture, params.seed, params.size)
+                images.write(folder / f"{kind}_p{patient:03d}_{picture}.jpg", drawn.picture)
 
 
 if __name__ == "__main__":

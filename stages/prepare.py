@@ -1,4 +1,4 @@
-"""Photos to split pictures: `python -m stages.prepare OUT METRICS`."""
+"""Photos to split pictures: `python -m stages.prepare OUT CONTROLS_OUT METRICS`."""
 
 import json
 import logging
@@ -8,11 +8,12 @@ from mpox.params import Params
 from stages import run
 
 
-def main(params: Params, out: Path, metrics: Path) -> None:
+def main(params: Params, out: Path, controls_out: Path, metrics: Path) -> None:
     from mpox.photos import preparation
 
-    source = Path(params.data.source)
-    counts = preparation.prepare(source, out, params.data, params.resolution, params.seed)
+    source, controls = Path(params.data.source), (Path(params.data.controls), controls_out)
+    side, seed = params.resolution, params.seed
+    counts = preparation.prepare(source, out, params.data, side, seed, controls=controls)
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
     logging.info(", ".join(f"{name} {count}" for name, count in counts.items()))

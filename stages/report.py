@@ -1,6 +1,6 @@
 """Writes the page of the run.
 
-python -m stages.report PREPARED SYNTHETIC LORA SHEETS METRICS PROFILES LOCK PAGE
+python -m stages.report PREPARED SYNTHETIC BASE LORA SHEETS METRICS PROFILES LOCK PAGE
 
 One HTML file that needs no network and no other file. `report.real: false` leaves every real photo
 out of it.
@@ -17,6 +17,7 @@ def main(
     params: Params,
     prepared: Path,
     synthetic: Path,
+    base: Path,
     lora: Path,
     sheets: Path,
     metrics: Path,
@@ -28,7 +29,7 @@ def main(
     from mpox.report import page
     from mpox.report.run import Run
 
-    of = Run(params, prepared, synthetic, lora, sheets, metrics, profiles, lock)
+    of = Run(params, prepared, synthetic, base, lora, sheets, metrics, profiles, lock)
     folders.write(out, page.build(of).encode())
     logging.info("to look at in a browser: %s", out)
 

@@ -10,6 +10,7 @@ from mpox.errors import InputError
 
 MOVE = {
     "data.source": "move the photos to data/photos",
+    "data.controls": "move the photos to data/controls",
     "model.path": "move the model to a folder of its own in models/",
 }
 

@@ -51,6 +51,41 @@ def preparation(n: int = 6) -> dict:
     }  # fmt: skip
 
 
+def utility(label: str = "acne", **gains: tuple[float, float, float]) -> dict:
+    """metrics/utility.json of a trial whose judged arm, `both_100`, gains nothing.
+
+    `gains`: value and interval of `gain`, `over_placebo` or `over_augmented`.
+    """
+
+    def of(name: str, value: float, low: float, high: float) -> dict:
+        return {name: value, f"{name}_lo": low, f"{name}_hi": high}
+
+    rates = ("auroc", "auprc", "sensitivity", "specificity", "brier")
+    areas = of("auroc", 0.8, 0.7, 0.9)
+    arm = {"version": "plain", "n_mpox": 128, "n_controls": 128, "by": {"label": {label: areas}}}
+    for name in rates:
+        arm |= of(name, 0.8, 0.7, 0.9)
+    arms = {name: dict(arm) for name in ("real", "augmented", "both_100", "synthetic", "placebo")}
+    for name in list(arms)[1:]:
+        arms[name] |= {**of("gain", 0.001, -0.02, 0.022), "detectable": 0.031}
+    none = (0.001, -0.02, 0.022)
+    arms["both_100"] |= {**of("over_placebo", *none), **of("over_augmented", *none)}
+    for name, values in gains.items():
+        arms["both_100"] |= of(name, *values)
+    guards = ("probe", "probe_encoded", "colour", "masked")
+    return {
+        "ran": True,
+        "identity": {"features": "tiny", "n_test": 104, "n_test_controls": 100,
+                     "patients_test": 52},
+        "main": "both_100",
+        "arms": arms,
+        "worth": {**of("patients", 2.0, -5.0, 32.0), "most": 32},
+        "curve": {kind: {"3": areas, "32": areas} for kind in ("real", "augmented")},
+        "guards": {k: v for name in guards for k, v in of(name, 0.6, 0.5, 0.7).items()}
+        | {f"{name}_alarm": name == "probe" for name in guards},
+    }  # fmt: skip
+
+
 def picture(*key: int, side: int = SIDE) -> np.ndarray:
     """A smooth random picture, uint8 side×side×3."""
     coarse = np.random.default_rng(key).integers(40, 256, (4, 4, 3), dtype=np.uint8)
@@ -63,6 +98,7 @@ def finished(
     side: int = SIDE,
     changes: dict[str, str] | None = None,
     metrics: dict | None = None,
+    trial: dict | None = None,
     draw=picture,
 ) -> Run:
     """n pictures in every set, two seeds' validation pictures at three steps."""
@@ -72,8 +108,9 @@ def finished(
         {"resolution": str(side), "model.path": str(folder / "base"), "data.source": "data/photos"}
         | (changes or {}),
     )
-    run = Run(own, folder / "prepared", folder / "synthetic", folder / "lora", folder / "sheets",
-              folder / "metrics", ROOT / "params", ROOT / "requirements.lock")  # fmt: skip
+    run = Run(own, folder / "prepared", folder / "synthetic", folder / "base-alone",
+              folder / "lora", folder / "sheets", folder / "metrics", ROOT / "params",
+              ROOT / "requirements.lock")  # fmt: skip
     manifest = ["source,sha256,group,split,file,reason"]
     for k, part in enumerate(("train", "val", "test")):
         (run.prepared / part).mkdir(parents=True)
@@ -85,12 +122,15 @@ def finished(
         table.write(run.prepared / part, ["patient", "group"], rows)
     (run.prepared / "manifest.csv").write_text("\n".join([*manifest, ""]))
     run.synthetic.mkdir()
+    run.base.mkdir()
     rows = {}
     for i in range(n):
         images.write(run.synthetic / f"{i:05d}.png", draw(3, i, side=side), {"seed": str(i)})
         prompt, negative = own.generate.prompt, own.generate.negative_prompt
         rows[f"{i:05d}.png"] = [prompt, negative, 1000 + i, ["tan", "dark"][i % 2]]
     table.write(run.synthetic, ["text", "negative_prompt", "seed", "tone"], rows)
+    for i in range(n):
+        images.write(run.base / f"{i:05d}.png", draw(5, i, side=side), {"seed": str(i)})
     for step in (0, 4, 8):
         validation = run.lora / f"validation/step-{step:06d}"
         validation.mkdir(parents=True)
@@ -113,6 +153,7 @@ def finished(
     contents = {
         "prepare": preparation(n),
         "evaluation": metrics or evaluation(n),
+        "utility": trial or utility(),
         "train/metrics": {"step": 8, "selected": {"step": 8, "val_loss": 0.2}},
     }
     for name, content in contents.items():

@@ -46,7 +46,7 @@ REFUSED = {
 SHELLS = [
     name for name in ("sh", "bash", "dash", "zsh", "ksh", "tcsh", "fish") if shutil.which(name)
 ]
-LAUNCHED = ("draw_class", "train_lora", "generate")
+LAUNCHED = ("draw_class", "train_lora", "generate", "draw_base")
 every_shell = pytest.mark.parametrize("shell", SHELLS)
 
 

@@ -21,7 +21,7 @@ from mpox import images, listing, table, tone
 ROOT = Path(__file__).parents[1]
 SITES = ("arm", "leg")  # a second field beside the tone, which no line of code knows
 TINY = {
-    "data": {"source": "data/photos", "columns": ["site"]},
+    "data": {"source": "data/photos", "controls": "data/controls", "columns": ["site"]},
     "augment": {"copies": 1},
     "draw_class": {"num_images": 2, "steps": 2, "batch_size": 2},
     "train": {
@@ -110,6 +110,10 @@ def tiny(folder: Path, changes: dict | None = None) -> Path:
         shutil.copy(photo, photos)
         rows[photo.name] = [SITES[k // 2 % 2]]
     table.write(photos, ["site"], rows)
+    for kind in (ROOT / "data/phantom/controls").iterdir():
+        (folder / "data/controls" / kind.name).mkdir(parents=True)
+        for photo in sorted(kind.glob("*.jpg"))[:16]:
+            shutil.copy(photo, folder / "data/controls" / kind.name)
     return folder
 
 
@@ -139,7 +143,8 @@ def finished(tmp_path_factory) -> tuple[Path, dict[str, float]]:
     folder = tiny(tmp_path_factory.mktemp("repository"))
     durations = crash.run(folder)
     assert list(durations) == [
-        "prepare", "augment", "draw_class", "train_lora", "generate", "evaluate", "report",
+        "prepare", "augment", "draw_class", "train_lora", "generate", "draw_base", "evaluate",
+        "utility", "report",
     ]  # fmt: skip
     commit(folder)
     return folder, durations
@@ -158,6 +163,27 @@ def test_metrics_are_finite(repository):
     assert {"fid", "kid", "ssim", "copy_rate"} <= set(metrics)
     assert all(math.isfinite(number) for number in metrics.values())
     assert identity["n_synthetic"] == 5
+
+
+def test_the_trial_judges_every_arm(repository):
+    found = json.loads((repository / "metrics/utility.json").read_text())
+    assert found["ran"] and found["identity"]["n_synthetic"] == 5
+    assert {"real", "augmented", found["main"], "synthetic", "placebo"} == {*found["arms"]}
+    assert all(0 <= arm["auroc"] <= 1 for arm in found["arms"].values())
+    with (repository / "data/utility/arms.csv").open() as stream:
+        arms = {(row["arm"], row["version"]) for row in csv.DictReader(stream)}
+    assert {("real", "plain"), ("real", "encoded")} <= arms
+
+
+def test_the_base_draws_by_the_same_prompts_and_seeds(repository):
+    one, other = (table.read(repository / "data" / name) for name in ("synthetic", "base"))
+    assert one.rows == other.rows
+    names = [f"{i:05d}.png" for i in range(5)]
+    pictures = [
+        [images.read(repository / "data" / folder / name) for name in names]
+        for folder in ("synthetic", "base")
+    ]
+    assert not any((a == b).all() for a, b in zip(*pictures, strict=True))
 
 
 def test_no_two_sets_share_a_patient(repository):
@@ -213,13 +239,13 @@ def test_a_second_run_has_nothing_to_do(repository):
 def test_a_prompt_and_a_rank_rerun_only_what_follows(repository):
     first = outputs(repository)
     prompt = call(repository, "dvc", "exp", "run", "-S", 'generate.prompt="a lesion, macro"')
-    assert ran(prompt) == ["generate", "evaluate", "report"]
+    assert sorted(ran(prompt)) == ["draw_base", "evaluate", "generate", "report", "utility"]
     assert outputs(repository)["models/lora"] == first["models/lora"]
     assert outputs(repository)["data/synthetic"] != first["data/synthetic"]
     call(repository, "git", "checkout", "-q", ".")
 
     rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=4")
-    assert ran(rank) == ["train_lora", "generate", "evaluate", "report"]
+    assert ran(rank) == ["train_lora", "generate", "evaluate", "utility", "report"]
     assert outputs(repository)["models/lora"] != first["models/lora"]
     assert "fid" in call(repository, "dvc", "metrics", "diff")
     assert "train.rank" in call(repository, "dvc", "params", "diff")
@@ -249,7 +275,7 @@ def test_the_page_is_made_again_by_what_it_shows_and_nothing_else_is(repository)
     assert page.read_bytes() == first.replace(b"</style>", b"/* edited */\n</style>", 1)
     call(repository, "git", "checkout", "-q", ".")
     fewer = call(repository, "dvc", "exp", "run", "-S", "evaluate.max_pictures=7")
-    assert ran(fewer) == ["evaluate", "report"]
+    assert ran(fewer) == ["evaluate", "utility", "report"]
     call(repository, "git", "checkout", "-q", ".")
 
 
@@ -372,6 +398,7 @@ def test_photos_from_elsewhere(tmp_path):
     folder = checkout(tmp_path)
     photos = os.environ["MPOX_TEST_PHOTOS"]
     source = {"source": photos, "patients": "unknown"}
+    source["controls"] = "data/none"
     few = {"train": TINY["train"] | {"instance_prompt": "a lesion"}, "augment": TINY["augment"]}
     set_params(folder, {**few, "data": source, "evaluate": {"max_pictures": 50}})
     call(folder, "dvc", "repro", "augment")

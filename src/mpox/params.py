@@ -90,6 +90,7 @@ class Split(Section):
 
 class Data(Section):
     source: Place
+    controls: Place  # photos of other conditions, or data/none
     patients: Text  # table | folder | unknown | none, or a regular expression with one group
     columns: tuple[Text, ...]  # of the table beside the photos, to carry on
     on_invalid: Literal["stop", "skip"]
@@ -443,6 +444,7 @@ class Phantoms(Section):
     seed: Natural
     patients: Count
     pictures: Count  # a patient
+    controls: dict[Literal["chickenpox", "molluscum", "ecthyma"], Count]  # kind → patients
     size: Annotated[int, Field(ge=32)]
 
 

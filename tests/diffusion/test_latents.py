@@ -1,5 +1,6 @@
 """Posteriors against the VAE asked one picture at a time, through diffusers' own preprocessing."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import RESOLUTION
@@ -7,7 +8,7 @@ from diffusers import AutoencoderKL
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from mpox import listing
+from mpox import images, listing
 from mpox.diffusion import latents
 
 
@@ -31,6 +32,19 @@ def test_posteriors_are_the_vaes_scaled_and_in_order(vae, augmented):
         torch.testing.assert_close(found.std[number], expected.std[0] * scale)
     assert found.mean.shape == (6, 4, 8, 8) and found.mean.dtype == torch.float32
     assert not found.mean.requires_grad
+
+
+def test_a_reconstruction_is_plain_diffusers_encode_and_decode(vae, augmented):
+    files = listing.find(augmented)[0]
+    pictures = np.stack([images.square(images.read(file), RESOLUTION) for file in files])
+    found = latents.reconstruct(vae, pictures)
+    assert found.shape == pictures.shape and found.dtype == np.uint8
+    processor = VaeImageProcessor()
+    for picture, own in zip(pictures, found, strict=True):
+        with torch.no_grad():
+            latent = vae.encode(processor.preprocess(Image.fromarray(picture))).latent_dist.mode()
+            decoded = processor.postprocess(vae.decode(latent).sample, "pil")[0]
+        assert np.abs(np.asarray(decoded).astype(int) - own).max() <= 1
 
 
 def test_a_draw_is_mean_and_std_of_the_chosen():

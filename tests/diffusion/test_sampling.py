@@ -455,6 +455,16 @@ def test_a_lora_of_scale_0_draws_the_bases_own_pictures(adapter, tiny_sd, settin
     assert contents(tmp_path / "off") == contents(tmp_path / "base")
 
 
+def test_fields_as_training_without_a_lora_need_what_training_wrote(tiny_sd, settings, tmp_path):
+    wanted = asking(settings, prompt="{tone} skin", fields="as_training")
+    with pytest.raises(InputError, match=r"generate\.fields: as_training, .* without a LoRA"):
+        sampling.generate(tiny_sd, None, tmp_path, wanted, RESOLUTION, SEED)
+    leak.write(tmp_path, {"combinations": [{"tone": "dark", "n": 1}]})
+    out, given = tmp_path / "out", (RESOLUTION, SEED, "draw_base", tmp_path)
+    sampling.generate(tiny_sd, None, out, wanted, *given)
+    assert {row["text"] for row in table.read(out).rows.values()} == {"dark skin"}
+
+
 def test_each_picture_of_a_plan_is_what_its_own_prompt_would_be(
     adapter, tiny_sd, settings, tmp_path
 ):

@@ -320,3 +320,25 @@ def test_drawn_again_they_are_the_committed_ones(patient, picture):
     committed = images.read(PHOTOS / f"mpox_p{patient:03d}_{picture}.jpg").astype(int)
     difference = np.abs(committed - images.recode(drawn))
     assert difference.mean() < 0.5 and difference.max() <= 8
+
+
+CONTROLS = ROOT / "data/phantom/controls"
+
+
+def test_the_committed_look_alikes_are_small_and_of_their_own_patients():
+    files = sorted(CONTROLS.rglob("*.jpg"))
+    assert {file.parent.name for file in files} == {*phantom.LOOK_ALIKES} == {*COMMITTED.controls}
+    pattern = params.read(ROOT / "params.yaml", params.Params).data.patients
+    of = {file: re.search(pattern, file.name)[1] for file in files}  # type: ignore[index]
+    assert len(set(of.values())) == sum(COMMITTED.controls.values())
+    assert all(who.startswith(file.parent.name) for file, who in of.items())
+    assert sum(file.stat().st_size for file in files) <= 3e6
+
+
+@pytest.mark.parametrize("kind", phantom.LOOK_ALIKES)
+def test_look_alikes_drawn_again_are_the_committed_ones(kind):
+    drawn = phantom.draw(kind, 5, 1, COMMITTED.seed, COMMITTED.size)
+    committed = images.read(CONTROLS / kind / f"{kind}_p005_1.jpg").astype(int)
+    difference = np.abs(committed - images.recode(drawn.picture))
+    assert difference.mean() < 0.5 and difference.max() <= 8
+    assert 0.01 < drawn.mask.mean() < 0.6

@@ -21,6 +21,7 @@ SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 def settings(**changes) -> Data:
     values = {
         "source": "unused",
+        "controls": "unused",
         "patients": r"(?:^|/)(p\d+)_",
         "columns": (),
         "on_invalid": "stop",

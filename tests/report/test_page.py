@@ -142,7 +142,7 @@ def test_without_real_photos_only_synthetic_pictures_are_left(tmp_path):
     assert "This page shows patients." in with_real.text
     assert "This page shows patients." not in without.text
     assert "No real photo is on this page" in without.text
-    assert len(without.pictures) == 6 + 2 + 2 * 3
+    assert len(without.pictures) == 6 + 2 + 2 * 6 + 2 * 3
     assert run.params.report.real
 
 
@@ -154,7 +154,7 @@ def test_phantoms_are_no_patients(tmp_path):
 def test_every_picture_says_what_it_is(tmp_path):
     found = Page(page.build(finished(tmp_path)))
     alts = [attrs["alt"] for tag, attrs in found.elements if tag == "img" and "src" in attrs]
-    assert len(alts) == 6 + 6 + 4 + 6 and all(alts)
+    assert len(alts) == 6 + 6 + 4 + 2 * 6 + 6 and all(alts)
     assert [alt for alt in alts if alt.startswith("real test photo")] == [
         f"real test photo {i} of 6" for i in range(1, 7)
     ]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
@@ -24,6 +25,19 @@ class Posterior(NamedTuple):
     def draw(self, chosen: Tensor, epsilon: Tensor) -> Tensor:
         """z = μ + σ ε for the chosen pictures (Kingma & Welling 2014, sec. 2.4)."""
         return self.mean[chosen] + self.std[chosen] * epsilon
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
+    """Pictures, uint8 n×H×W×3, through the autoencoder and back: the mean of each posterior."""
+    found = np.empty_like(pictures)
+    for start in range(0, len(pictures), BATCH):
+        batch = slice(start, start + BATCH)
+        pixels = torch.from_numpy(pictures[batch].copy()).permute(0, 3, 1, 2)
+        latents = vae.encode(pixels.to(vae.device, vae.dtype) / 127.5 - 1).latent_dist.mode()
+        decoded = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1)
+        found[batch] = (255 * decoded).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return found
 
 
 @torch.no_grad()

@@ -38,7 +38,8 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
 }
 
-PURPOSE = {"generate": "picture", "draw_class": "class"}  # a stage's part of its pictures' seeds
+# A stage's part of its pictures' seeds: the base alone draws from the same noise as with the LoRA.
+PURPOSE = {"generate": "picture", "draw_base": "picture", "draw_class": "class"}
 
 
 def draw_folder(
@@ -49,15 +50,17 @@ def draw_folder(
     settings: Generate | DrawClass,
     resolution: int,
     seed: int,
+    photos: Path | None = None,
 ) -> None:
     """The pictures of a stage, as `generate` draws them, whole in `out`; resumed where killed."""
     processes.check_precision(f"{stage}.precision", settings.precision)
     kept = {"settings": settings, "resolution": resolution, "seed": seed}
-    beside = [adapter / name for name in (lora.FILE_NAME, leak.FILE_NAME)] if adapter else []
-    inputs = [model, *(file for file in beside if file.is_file())]
+    weights = [adapter / lora.FILE_NAME] if adapter else []
+    known = [photos / leak.FILE_NAME] if photos else []
+    inputs = [model, *(file for file in weights + known if file.is_file())]
     work = checkpoints.folder(stage, kept, inputs)
     pictures = work / "pictures"
-    generate(model, adapter, pictures, settings, resolution, seed, stage)
+    generate(model, adapter, pictures, settings, resolution, seed, stage, photos)
     if PartialState().is_main_process:
         folders.copy(pictures, out)
         checkpoints.finish(work)
@@ -71,20 +74,23 @@ def generate(
     resolution: int,
     seed: int,
     stage: str = "generate",
+    photos: Path | None = None,
 ) -> None:
     """Draws `settings.num_images` pictures in `folder`, from where a killed run left off.
 
     With the LoRA in `adapter`, or by the base alone; `stage`, one of PURPOSE, decides the seeds.
+    `photos`: the folder of leak.FILE_NAME, if not `adapter`.
     The folder's table has each picture's prompt (`text`), `negative_prompt` and the integer that
     seeds its CPU generator (`seed`).
     """
     drawn: dict[str, int] = {}
-    asked, starts = _plan(adapter, settings, seed)
+    asked, starts = _plan(photos or adapter, settings, seed)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.num_images:
         pipeline = base.load(model, resolution)
         if adapter:
-            lora.fuse(pipeline, adapter, getattr(settings, "lora_scale", 1.0))
+            assert isinstance(settings, Generate)
+            lora.fuse(pipeline, adapter, settings.lora_scale)
         base.place(pipeline)
         if settings.precision != "fp32":
             pipeline.to(base.DTYPES[settings.precision])
@@ -111,13 +117,18 @@ def generate(
 
 
 def _plan(
-    adapter: Path | None, settings: Generate | DrawClass, seed: int
+    folder: Path | None, settings: Generate | DrawClass, seed: int
 ) -> tuple[list[planning.Asked], list[Tensor] | None]:
     """What is asked of each picture, and the mean that its first noise shows, if any."""
     if isinstance(settings, DrawClass):
         return [planning.Asked(settings.prompt, {})] * settings.num_images, None
     wanted = settings.fields == "as_training" or settings.signal_leak != "none"
-    photos = leak.read(adapter) if adapter and wanted else None
+    if wanted and folder is None:
+        raise InputError(
+            "generate.fields: as_training, or generate.signal_leak, without a LoRA; expected "
+            "signal_leak: none and fields of their own"
+        )
+    photos = leak.read(folder) if folder and wanted else None
     asked = planning.plan(settings, photos)
     if photos is None or settings.signal_leak == "none":
         return asked, None

@@ -12,7 +12,8 @@ import numpy as np
 
 from mpox import seeds
 
-KINDS = ("mpox", "vesicle", "acne", "naevus", "plaque", "healthy")
+KINDS = ("mpox", "vesicle", "acne", "naevus", "plaque", "healthy")  # that the small base knows
+LOOK_ALIKES = ("chickenpox", "molluscum", "ecthyma")  # of mpox, which a classifier tells from it
 
 
 def _vector(values: list) -> np.ndarray:
@@ -93,10 +94,10 @@ def patient(kind: str, index: int, seed: int) -> Patient:
 def draw(kind: str, index: int, picture: int, seed: int, size: int = 128) -> Phantom:
     """Picture number `picture` of patient `index`: the same arguments draw the same picture.
 
-    Raises ValueError for a kind not in `KINDS`.
+    Raises ValueError for a kind in neither `KINDS` nor `LOOK_ALIKES`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(KINDS)}")
+    if kind not in (known := KINDS + LOOK_ALIKES):
+        raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(known)}")
     who = patient(kind, index, seed)
     rng = np.random.default_rng(seeds.derive(seed, "phantom", kind, index, picture))
     skin = _Skin(size, rng)
@@ -232,25 +233,89 @@ def _mpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
     radius = skin.size * (0.10 + 0.09 * who.lesion_size)
     number = 1 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
     uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
-    for x, y in _places(rng, skin.size, number, radius, 2.6, 0.31):
+    for place in _places(rng, skin.size, number, radius, 2.6, 0.31):
         own = radius * rng.uniform(0.88, 1.06)
-        window, r = skin.spot(x, y, own, rng, ellipse=1.15, ragged=0.06)
-        patchy = uneven[window]
-        ragged = r * (1 + 0.10 * patchy)
-        core = 0.22 + 0.10 * pustule + 0.33 * crusted
-        middle = _inside(ragged, core, 0.22)
-        dry = 1 - 0.3 * crusted * np.clip(grain[window], 0, 1)
-        dome = _inside(r, 0.92, 0.32)
-        _inflame(skin, who, window, (0.62 + 0.12 * patchy) * _bump(r, 1.05, 0.34))
-        _inflame(skin, who, window, 0.50 * _bump(r, 0.9, 0.80))
-        sunken = (0.10 + 0.16 * pustule - 0.20 * crusted) * _bump(r, 0, core + 0.08)
-        skin.height[window] += own * (0.36 * dome - sunken) + 0.8 * crusted * middle * grain[window]
-        rim = (0.22 + 0.50 * pustule - 0.05 * crusted) * (1 + 0.1 * patchy)
-        _lay(skin.pus, window, rim * _bump(r, 0.50 + 0.50 * core, 0.30) * dome)
-        skin.blood[window] += (1.1 - 0.4 * crusted) * middle
-        _lay(skin.crust, window, (0.50 + 0.28 * pustule + 0.16 * crusted) * middle * dry)
-        skin.gloss[window] += (0.02 + 0.04 * pustule) * (1 - crusted) * dome
-        skin.mask[window] |= r < 1
+        _pox(skin, who, rng, place, own, _Pox(pustule, crusted), uneven, grain)
+
+
+class _Pox(NamedTuple):
+    """How far a lesion has come, 0 … 1, and how strongly it has what mpox has with 1."""
+
+    pustule: float
+    crusted: float
+    redness: float = 1.0
+    rim: float = 1.0
+    dimple: float = 1.0
+    crust: float = 1.0
+    blister: float = 0.0  # gloss of a clear tense blister
+    ragged: float = 0.06
+
+
+def _pox(
+    skin: _Skin,
+    who: Patient,
+    rng: np.random.Generator,
+    place: np.ndarray,
+    own: float,
+    pox: _Pox,
+    uneven: np.ndarray,
+    grain: np.ndarray,
+) -> None:
+    """One lesion of radius `own` around `place`, on the fields of noise `uneven` and `grain`."""
+    pustule, crusted = pox.pustule, pox.crusted
+    window, r = skin.spot(place[0], place[1], own, rng, ellipse=1.15, ragged=pox.ragged)
+    patchy = uneven[window]
+    ragged = r * (1 + 0.10 * patchy)
+    core = 0.22 + 0.10 * pustule + 0.33 * crusted
+    middle = _inside(ragged, core, 0.22)
+    dry = 1 - 0.3 * crusted * np.clip(grain[window], 0, 1)
+    dome = _inside(r, 0.92, 0.32)
+    _inflame(skin, who, window, pox.redness * (0.62 + 0.12 * patchy) * _bump(r, 1.05, 0.34))
+    _inflame(skin, who, window, pox.redness * 0.50 * _bump(r, 0.9, 0.80))
+    sunken = pox.dimple * (0.10 + 0.16 * pustule - 0.20 * crusted) * _bump(r, 0, core + 0.08)
+    skin.height[window] += own * (0.36 * dome - sunken) + 0.8 * crusted * middle * grain[window]
+    rim = pox.rim * (0.22 + 0.50 * pustule - 0.05 * crusted) * (1 + 0.1 * patchy)
+    _lay(skin.pus, window, rim * _bump(r, 0.50 + 0.50 * core, 0.30) * dome)
+    skin.blood[window] += pox.crust * (1.1 - 0.4 * crusted) * middle
+    dark = pox.crust * (0.50 + 0.28 * pustule + 0.16 * crusted)
+    _lay(skin.crust, window, dark * middle * dry)
+    skin.gloss[window] += ((0.02 + 0.04 * pustule) * (1 - crusted) + pox.blister) * dome
+    skin.mask[window] |= r < 1
+
+
+def _chickenpox(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
+    """Smaller, more superficial lesions of all stages side by side, clear blisters among them."""
+    radius = skin.size * (0.08 + 0.08 * who.lesion_size)
+    number = 2 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
+    uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
+    for place in _places(rng, skin.size, number, radius, 2.4, 0.33):
+        own, maturity = radius * rng.uniform(0.75, 1.25), rng.uniform()
+        pustule, crusted = _step(maturity, PAPULE_TO_PUSTULE), _step(maturity, PUSTULE_TO_CRUST)
+        clear = 0.3 * rng.uniform() * (1 - crusted)
+        pox = _Pox(pustule, crusted, 1.0, 0.85, 0.6, 0.5 + 0.5 * crusted, clear, 0.09)
+        _pox(skin, who, rng, place, own, pox, uneven, grain)
+
+
+def _molluscum(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
+    """Pearly dimpled papules on skin that is hardly red, never dark in their middle."""
+    radius = skin.size * (0.08 + 0.08 * who.lesion_size)
+    number = 2 + rng.binomial(3, 0.75 - 0.5 * who.lesion_size)
+    uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
+    for place in _places(rng, skin.size, number, radius, 2.6, 0.31):
+        own, pustule = radius * rng.uniform(0.8, 1.15), rng.uniform(0.2, 1.0)
+        pox = _Pox(pustule, 0.0, 0.7, 0.9, 1.2, rng.uniform(0.3, 0.9), 0.03)
+        _pox(skin, who, rng, place, own, pox, uneven, grain)
+
+
+def _ecthyma(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
+    """Few ragged ulcers under an adherent crust, widely inflamed, without a pale collar."""
+    radius = skin.size * (0.10 + 0.10 * who.lesion_size)
+    number = 1 + rng.binomial(2, 0.6 - 0.4 * who.lesion_size)
+    uneven, grain = _noise(rng, skin.size, 11), _noise(rng, skin.size, 36)
+    for place in _places(rng, skin.size, number, radius, 2.6, 0.31):
+        own, crusted = radius * rng.uniform(0.85, 1.15), rng.uniform(0.3, 1.0)
+        pox = _Pox(rng.uniform(0.3, 1.0), crusted, 1.25, 0.6, 1.0, 1.0, 0.0, 0.14)
+        _pox(skin, who, rng, place, own, pox, uneven, grain)
 
 
 def _vesicle(skin: _Skin, who: Patient, rng: np.random.Generator) -> None:
@@ -324,6 +389,9 @@ _LESIONS = {
     "acne": _acne,
     "naevus": _naevus,
     "plaque": _plaque,
+    "chickenpox": _chickenpox,
+    "molluscum": _molluscum,
+    "ecthyma": _ecthyma,
 }
 
 

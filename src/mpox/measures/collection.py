@@ -77,7 +77,7 @@ def collect(
     """
     names = [path.relative_to(folder).as_posix() for path in paths]
     patients, known = table.groups(folder, names)
-    pixels = _read(paths, side)
+    pixels = read(paths, side)
 
     def shown() -> Iterator[np.ndarray]:
         for picture in pixels:
@@ -90,7 +90,7 @@ def collect(
     return Pictures(folder, paths, patients, known, pixels, rows.reshape(shape), hashes)
 
 
-def _read(paths: Sequence[Path], side: int) -> np.ndarray:
+def read(paths: Sequence[Path], side: int) -> np.ndarray:
     """The pictures, uint8 n×side×side×3, in a file without a name: they may be many gigabytes."""
     with tempfile.TemporaryFile() as stored:
         pixels = np.memmap(stored, np.uint8, "w+", shape=(len(paths), side, side, 3))

@@ -33,12 +33,13 @@ def augment(
 
     Copy 0 is the picture itself (`images.square`), copies 1 … `settings.copies` are variants, each
     a function of the picture, `seed`, key and copy alone. `workers` (default: all cores) changes
-    no result. `out`/metadata.csv has the copy as `variant`, and what `source`'s table says.
+    no result. `out`/metadata.csv has the copy as `variant`, and what `source`'s table says; where
+    that table is empty, so is `out`'s.
     """
     paths, _ = listing.find(source)
-    if not paths:
-        raise InputError(f"{source}: holds no pictures to augment")
     known = table.read(source)
+    if not paths and (known is None or known.rows):
+        raise InputError(f"{source}: holds no pictures to augment")
     columns = known.columns if known else []
     rows: dict[str, list[object]] = {}
     for path in paths:

@@ -31,14 +31,18 @@ def hashes(square: np.ndarray) -> np.ndarray:
 
 
 def near(
-    codes: np.ndarray, distance: int, confirm: Callable[[int, int, int], bool]
+    codes: np.ndarray,
+    distance: int,
+    confirm: Callable[[int, int, int], bool],
+    first: int | None = None,
 ) -> list[tuple[int, int]]:
     """Pairs (later, earlier) of pictures whose `hashes` (n×WAYS) come within `distance` bits.
 
     confirm: whether that is no accident, asked of (later, earlier, way): the later picture, lying
     in that way, is nearly the earlier one. Of what is already joined a picture is paired with the
     nearest alone: fewer pairs than pictures, however many are alike. Nothing more is asked of a
-    picture after FAILURES accidents.
+    picture after FAILURES accidents. `first`: only pairs of one of the first so many and one of
+    the others.
 
     At 64 bits, copies recompressed, resized, brightened or in grey mostly differ in 0 to 4 bits,
     photos of different skin in 10 or more. But photos of one round lesion in the middle of plain
@@ -47,7 +51,10 @@ def near(
     joined = np.arange(len(codes))  # the same number where a chain of pairs leads
     pairs = []
     for later, lying in enumerate(codes.reshape(-1, WAYS)):
-        bits = np.bitwise_count(codes[:later, 0] ^ lying[:, None])
+        asked = later if first is None else first * (later >= first)
+        if not asked:
+            continue
+        bits = np.bitwise_count(codes[:asked, 0] ^ lying[:, None])
         way, apart = bits.argmin(axis=0), bits.min(axis=0)
         alike = np.flatnonzero(apart <= distance)
         alike = alike[np.argsort(apart[alike], kind="stable")]

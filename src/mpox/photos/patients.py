@@ -36,7 +36,7 @@ def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -
             _check_unknown(source, names, table)
         return {name: name for name in names}
     if choice == "table":
-        return _one_spelling(_from_table(source, names, table))
+        return one_spelling(_from_table(source, names, table))
     if choice == "folder":
         found, where = by_folder(names), "these photos lie in no folder of a patient"
     else:
@@ -49,10 +49,10 @@ def find(source: Path, names: Sequence[str], choice: str, table: Table | None) -
         if faults := list(_disagreements(found, said)):
             head = f"data.patients: {choice} and the column patient of {table.file} disagree:"
             raise InputError("\n".join([head, *faults]))
-    return _one_spelling(found)
+    return one_spelling(found)
 
 
-def _one_spelling(found: dict[str, str]) -> dict[str, str]:
+def one_spelling(found: dict[str, str]) -> dict[str, str]:
     """InputError where `p1` and `P1 `, or `7` and `07`, would be two patients."""
     first: dict[str, str] = {}
     for who in found.values():

@@ -1,31 +1,43 @@
-"""From a folder of photos to square, anonymous pictures, split by patient and evenly in skin tone.
+"""From folders of photos to square, anonymous pictures, split by patient and evenly in skin tone.
 
 Two photos belong together when they show one patient, or one is nearly the other (one photo
 collected twice, or a flipped, turned or cut variant of it). All that a chain of such links holds
-together is a group, and a group is never split.
+together is a group, and a group is never split: not between sets, nor between the mpox photos and
+the controls.
 """
 
-import csv
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from mpox import folders, listing, seeds, table, tone
+from mpox import folders, seeds, table, tone
 from mpox.errors import InputError, line
 from mpox.params import Data, Split
-from mpox.photos import duplicates, inspection, keypoints, patients, splits
+from mpox.photos import (
+    duplicates,
+    inspection,
+    intake,
+    keypoints,
+    manifest,
+    patients,
+    splits,
+)
+from mpox.photos.intake import Intake
 
-logger = logging.getLogger(__name__)
-
-CAPTION = ".txt"  # beside a photo, as kohya has it
-COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
+APART = 1000.0  # degrees, further than tones can be: labels are split one after the other
 
 
 def prepare(
-    source: Path, out: Path, data: Data, resolution: int, seed: int, workers: int | None = None
+    source: Path,
+    out: Path,
+    data: Data,
+    resolution: int,
+    seed: int,
+    workers: int | None = None,
+    controls: tuple[Path, Path] | None = None,
 ) -> dict[str, float]:
     """Write `out`/{train,val,test}/<key>.png, each with its table, and `out`/manifest.csv.
 
@@ -37,71 +49,113 @@ def prepare(
     `workers` (default: all cores) changes no result. Returned are the counts, and `tone_train` and
     `tone_test`, the mean `tone.typology_angle` of their pictures.
 
-    InputError, with nothing written, on: patients or a table that do not fit the photos; files that
-    cannot be used, while `data.on_invalid` is stop; a split that would be empty, or too small for
-    the evaluation.
-    """
-    if source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise InputError(f"data.source: {source}: holds the output {out}; name the photos' folder")
-    paths, others = listing.find(source)
-    if not paths:
-        raise InputError("\n".join([f"{source}: holds no picture", *listing.summary(others)]))
-    names = [path.relative_to(source).as_posix() for path in paths]
-    known = _read_table(source, names, others, data.columns)
-    texts = _read_texts(source, names, others, known, data.columns)
-    for said in listing.summary(others):
-        logger.info("left out: %s", said)
-    patient = patients.find(source, names, data.patients, known)
+    `controls`: a folder of photos of other conditions, and where to write the same of these, with
+    their `label`. A patient, or a near duplicate, of both folders is in one set.
 
-    with folders.whole(out) as folder:
-        squares = {name: folder / f"{k}.png" for k, name in enumerate(names)}
-        found = inspection.inspect_all(paths, list(squares.values()), resolution, workers)
-        photos = dict(zip(names, found, strict=True))
-        refused = {name: photo.reason for name, photo in photos.items() if photo.reason}
-        if refused and data.on_invalid == "stop":
-            bad = [f"{line(source / name)}: {reason}" for name, reason in refused.items()]
-            head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
-            raise InputError("\n".join([head, *bad]))
-        usable = {name: photo for name, photo in photos.items() if not photo.reason}
+    InputError, with nothing written, on: patients or a table that do not fit the photos; files that
+    cannot be used, while `data.on_invalid` is stop; a photo that is a control too; a split that
+    would be empty, or too small for the evaluation.
+    """
+    sides = [("source", source, out), *([("controls", *controls)] if controls else [])]
+    for key, given, written in sides:
+        if given.resolve() in (written.resolve(), *written.resolve().parents):
+            raise InputError(
+                f"data.{key}: {given}: holds the output {written}; name the photos' folder"
+            )
+    photos = intake.read(source, data)
+    others = intake.read_controls(controls[0], source, data) if controls else []
+    patient = {k: v for each in (photos, *others) for k, v in each.patient.items()}
+    patients.one_spelling(patient)
+    paths = {k: v for each in (photos, *others) for k, v in each.names.items()}
+
+    with ExitStack() as stack:
+        places = [stack.enter_context(folders.whole(written)) for _, _, written in sides]
+        squares = {name: places[0] / f"{k}.png" for k, name in enumerate(paths)}
+        found = inspection.inspect_all([*paths.values()], [*squares.values()], resolution, workers)
+        looked = dict(zip(paths, found, strict=True))
+        refused = _refused(paths, looked, data)
+        usable = {name: photo for name, photo in looked.items() if not photo.reason}
         twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
+        _check_labels(twins, photos, paths)
         groups, near = _group(usable, twins, patient, data.duplicate_distance, workers)
         kept = {name: photo for name, photo in usable.items() if name not in twins}
         try:
-            of = _split(kept, groups, data, seed)
+            of = _split(kept, groups, photos, others, data, seed)
         except InputError as error:
             raise InputError(f"{error}{_joined(patient, groups, near)}") from None
         for name in twins:
             squares[name].unlink()
-        files = {name: f"{of[name]}/{photos[name].key}.png" for name in kept}
-        columns = _columns(kept, patient, groups, data, known, texts, seed)
-        _put(folder, squares, files, columns)
+        numbers = _numbers(photos.patient.values(), patient.values(), seed)
         reasons = (
             {name: f"nearly the same as {other}" for name, other in near.items()}
             | {name: f"the same as {first}" for name, first in twins.items()}
             | refused
-            | {path.relative_to(source).as_posix(): reason for path, reason in others.items()}
         )
-        _write_manifest(folder / "manifest.csv", photos, groups, files, reasons)
-    return _counts(kept, groups, of) | {
-        "exact_duplicates": len(twins),
-        "near_duplicates": len(near),
-        "invalid": len(refused),
-        "other_files": len(others),
-    }
+        for place, (_, base, _), intakes in zip(places, sides, ([photos], others), strict=False):
+            own = {name: kept[name] for each in intakes for name in each.names if name in kept}
+            files = {name: f"{of[name]}/{kept[name].key}.png" for name in own}
+            _put(place, squares, files, _columns(own, patient, groups, data, intakes, numbers))
+            rows = manifest.rows(intakes, looked, groups, files, reasons)
+            manifest.write(place / "manifest.csv", base, rows)
+    left_out = {"exact_duplicates": twins, "near_duplicates": near, "invalid": refused}
+    return _counts(kept, groups, of, photos, others, left_out)
+
+
+def _refused(
+    paths: Mapping[str, Path], looked: Mapping[str, inspection.Photo], data: Data
+) -> dict[str, str]:
+    """Name → why it cannot be used; InputError where that stops."""
+    refused = {name: photo.reason for name, photo in looked.items() if photo.reason}
+    if refused and data.on_invalid == "stop":
+        bad = [f"{line(paths[name])}: {reason}" for name, reason in refused.items()]
+        head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
+        raise InputError("\n".join([head, *bad]))
+    return refused
+
+
+def _check_labels(twins: Mapping[str, str], photos: Intake, paths: Mapping[str, Path]) -> None:
+    """InputError for a control with the very pixels of an mpox photo: one of the two is wrong."""
+    both = [(a, b) for a, b in twins.items() if (a in photos.names) != (b in photos.names)]
+    if both:
+        lines = [f"{line(paths[a])} is {line(paths[b])}" for a, b in both]
+        head = "data.controls: photos of mpox stand among the controls:"
+        raise InputError("\n".join([head, *lines]))
 
 
 def _split(
-    kept: Mapping[str, inspection.Photo], groups: Mapping[str, str], data: Data, seed: int
+    kept: Mapping[str, inspection.Photo],
+    groups: Mapping[str, str],
+    photos: Intake,
+    controls: Sequence[Intake],
+    data: Data,
+    seed: int,
 ) -> dict[str, str]:
-    """Name → its split; InputError where one would be empty or too small for the evaluation."""
+    """Name → its split; InputError where one would be empty or too small for the evaluation.
+
+    The mpox photos' as if they were alone; a group of theirs takes its controls along, and the
+    others are split label by label.
+    """
+    shares = data.split.model_dump()
+    mine = [name for name in kept if name in photos.names]
     tones: dict[str, list[float]] = {}
-    for name, photo in kept.items():
-        tones.setdefault(groups[name], []).append(photo.tone)
-    of_group = splits.split(tones, data.split.model_dump(), seed)
-    of = {name: of_group[groups[name]] for name in kept}
+    for name in mine:
+        tones.setdefault(groups[name], []).append(kept[name].tone)
+    of_group = splits.split(tones, shares, seed)
     for part in ("train", "test"):
-        splits.check_halves(part, [groups[name] for name in kept if of[name] == part])
-    return of
+        splits.check_halves(part, [groups[n] for n in mine if of_group[groups[n]] == part])
+    label = {name: said for each in controls for name, said in each.columns["label"].items()}
+    order = {said: k for k, said in enumerate(sorted(set(label.values())))}
+    left: dict[str, list[float]] = {}
+    for name in kept:
+        if name in label and groups[name] not in of_group:
+            moved = kept[name].tone + APART * order[label[name]]
+            left.setdefault(groups[name], []).append(moved)
+    if left:
+        try:
+            of_group |= splits.split(left, shares, seed)
+        except InputError as error:
+            raise InputError(f"data.controls: {error}") from None
+    return {name: of_group[groups[name]] for name in kept}
 
 
 def _put(
@@ -122,80 +176,37 @@ def _put(
 
 
 def _counts(
-    kept: Mapping[str, inspection.Photo], groups: Mapping[str, str], of: Mapping[str, str]
+    kept: Mapping[str, inspection.Photo],
+    groups: Mapping[str, str],
+    of: Mapping[str, str],
+    photos: Intake,
+    controls: Sequence[Intake],
+    left_out: Mapping[str, Mapping[str, str]],
 ) -> dict[str, float]:
+    """Of the mpox photos; and, if there are controls, of these, named `controls…`."""
     parts = list(Split.model_fields)
-    pictures = Counter(of.values())
-    members = {part: {groups[name] for name in kept if of[name] == part} for part in parts}
-    found: dict[str, float] = {"pictures": len(kept)}
+    mine = {name: photo for name, photo in kept.items() if name in photos.names}
+    pictures = Counter(of[name] for name in mine)
+    members = {part: {groups[name] for name in mine if of[name] == part} for part in parts}
+    found: dict[str, float] = {"pictures": len(mine)}
     found |= {part: pictures[part] for part in parts}
     found |= {"groups": sum(map(len, members.values()))}
     found |= {f"groups_{part}": len(members[part]) for part in parts}
     # Not of val, which may be a single patient: metrics are in git.
     for part in ("train", "test"):
-        mean = np.mean([photo.tone for name, photo in kept.items() if of[name] == part])
+        mean = np.mean([photo.tone for name, photo in mine.items() if of[name] == part])
         found[f"tone_{part}"] = round(float(mean), 1)
+    for key, names in left_out.items():
+        found[key] = sum(name in photos.names for name in names)
+    found["other_files"] = len(photos.others)
+    if controls:
+        theirs = Counter(of[name] for name in kept if name not in photos.names)
+        found["controls"] = theirs.total()
+        found |= {f"controls_{part}": theirs[part] for part in parts}
+        for key, names in left_out.items():
+            found[f"controls_{key}"] = sum(name not in photos.names for name in names)
+        found["controls_other_files"] = sum(len(each.others) for each in controls)
     return found
-
-
-def _read_table(
-    source: Path, names: Sequence[str], others: dict[Path, str], columns: Sequence[str]
-) -> table.Table | None:
-    """The table beside the photos, if it fits them; `others` learn what it is."""
-    astray = [p for p in others if p.name in table.NAMES and p.parent != source]
-    astray = [path for path in astray if others[path] == listing.NO_PICTURE]
-    if astray:
-        raise InputError(
-            f"{line(astray[0])}: lies in a sub-folder and would not be read; expected one table, "
-            f"{source / table.NAME}, whose file_name is the path from there (or data.source: "
-            f"{line(astray[0].parent)})"
-        )
-    known = table.read(source)
-    missing = [column for column in columns if not known or column not in known.columns]
-    captioned = any(path.suffix.lower() == CAPTION for path in others)
-    missing = [column for column in missing if column != "text" or not captioned]
-    if missing:
-        where = known.file if known else f"{source}, which has no {table.NAME}"
-        raise InputError(f"data.columns: {missing[0]}: no such column in {where}")
-    if known:
-        patients.check_rows(source, names, others, known)
-        others[known.file] = "the table"
-        left = [column for column in known.columns if column not in (*columns, "patient")]
-        if left:
-            logger.info("%s: %d columns left out: %s", known.file, len(left), ", ".join(left))
-    return known
-
-
-def _read_texts(
-    source: Path,
-    names: Sequence[str],
-    others: dict[Path, str],
-    known: table.Table | None,
-    columns: Sequence[str],
-) -> dict[str, str]:
-    """Each photo's caption, if `columns` ask for a text: the table's, or `<photo>.txt` beside it.
-
-    InputError, a line each, for photos without one.
-    """
-    if "text" not in columns:
-        return {}
-    texts, faults = {}, []
-    of_table = known is not None and "text" in known.columns
-    for name in names:
-        if known and of_table:
-            where, text = f"{known.file}: {line(name)}", known.row(name)["text"]
-        else:
-            file = (source / name).with_suffix(CAPTION)
-            where, text = line(file), ""
-            if file.is_file():
-                others[file] = "a caption"
-                text = " ".join(file.read_text("utf-8-sig", errors="replace").split())
-        if text.lower() in table.NOTHING:
-            faults.append(f"{where}: no text; data.columns asks for one of every photo")
-        texts[name] = text
-    if faults:
-        raise InputError("\n".join(faults))
-    return texts
 
 
 def _group(
@@ -251,56 +262,35 @@ def _columns(
     patient: Mapping[str, str],
     groups: Mapping[str, str],
     data: Data,
-    known: table.Table | None,
-    texts: Mapping[str, str],
-    seed: int,
+    intakes: Sequence[Intake],
+    numbers: Mapping[str, int],
 ) -> dict[str, list[str]]:
     """What the tables say of the pictures beside their files' names: column → values.
 
     The tone is measured where the photos' table has none.
     """
     names = list(kept)
-    numbers = _numbers(patient.values(), seed)
     whose = [str(numbers[patient[name]]) for name in names]
     if data.patients in ("unknown", "none"):
         whose = [table.UNKNOWN] * len(names)
     columns = {"patient": whose, "group": [str(numbers[groups[name]]) for name in names]}
-    for column in data.columns:
-        if column == "text":
-            columns[column] = [texts[name] for name in names]
-        else:
-            assert known
-            said = [known.row(name)[column] for name in names]
-            columns[column] = table.uniform(column, said)
+    for column in dict.fromkeys(column for each in intakes for column in each.columns):
+        of = {name: said for each in intakes for name, said in each.columns[column].items()}
+        said = [of[name] for name in names]
+        columns[column] = said if column == "text" else table.uniform(column, said)
     if "tone" not in columns:
         columns["tone"] = [tone.word(photo.tone) for photo in kept.values()]
     return columns
 
 
-def _numbers(patient: Iterable[str], seed: int) -> dict[str, int]:
-    """Patient → number, in an order of the seed's: no id, nor anything made from one."""
-    every = sorted(set(patient))
-    order = np.random.default_rng(seeds.derive(seed, "patients")).permutation(len(every))
-    return dict(zip(every, order.tolist(), strict=True))
+def _numbers(first: Iterable[str], every: Iterable[str], seed: int) -> dict[str, int]:
+    """Patient → number, in an order of the seed's: no id, nor anything made from one.
 
-
-def _write_manifest(
-    file: Path,
-    photos: Mapping[str, inspection.Photo],
-    groups: Mapping[str, str],
-    files: Mapping[str, str],
-    reasons: Mapping[str, str],
-) -> None:
-    """A row for every file found, photos first."""
-    # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
-    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        plain = csv.writer(stream, lineterminator="\n")
-        # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
-        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        plain.writerow(COLUMNS)
-        for name in dict.fromkeys([*photos, *reasons]):
-            sha256 = photos[name].sha256 if name in photos else ""
-            split = files.get(name, "").split("/")[0]
-            row = [name, sha256, groups.get(name, ""), split, files.get(name, "")]
-            row.append(reasons.get(name, ""))
-            (quoted if "\r" in "".join(row) else plain).writerow(row)
+    The mpox photos' have the first ones, whoever is among the controls.
+    """
+    numbers: dict[str, int] = {}
+    for some in (set(first), set(every) - set(first)):
+        rng = np.random.default_rng(seeds.derive(seed, "patients"))
+        order = rng.permutation(len(some)) + len(numbers)
+        numbers |= dict(zip(sorted(some), order.tolist(), strict=True))
+    return numbers

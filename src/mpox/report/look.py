@@ -14,7 +14,8 @@ from mpox.report.run import Run
 
 MOST = 500  # pictures of a kind on the page, spread evenly over the names
 # Bytes of the pictures as they stand in the page, a third more than of JPEG.
-GRID, PAIRS, LEARNING = 11_000_000, 700_000, 1_500_000
+GRID, PAIRS, LEARNING, CHANGED = 10_500_000, 700_000, 1_500_000, 500_000
+SEEDS = 8  # of which what the LoRA changed is shown
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def section(run: Run) -> dict[str, Any]:
         "synthetic": synthetic,
         "counts": counts,
         "pairs": _pairs(run),
+        "changed": _changed(run),
         **_learning(run),
     }
 
@@ -119,6 +121,24 @@ def _pairs(run: Run) -> list[Pair]:
             training = Shown(*encoded[len(own) + i], "real", said, [said, words])
         by = "by features" if row["by"] == "features" else "by perceptual hash"
         pairs.append(Pair(synthetic, training, f"{by}: {words}"))
+    return pairs
+
+
+def _changed(run: Run) -> list[tuple[Shown, Shown]]:
+    """Of a few seeds, spread evenly, what the base draws and what it draws with the LoRA."""
+    drawn = _drawn(run.synthetic)
+    names = sorted(drawn)
+    names = [names[i] for i in np.linspace(0, len(names) - 1, min(SEEDS, len(names))).astype(int)]
+    every = [folder / name for name in names for folder in (run.base, run.synthetic)]
+    shown = iter(encode([_read(run, path) for path in every], CHANGED))
+    pairs = []
+    for name in names:
+        pair = []
+        for of in ("the base alone", "with the LoRA"):
+            title = f"{of}, picture {Path(name).stem}"
+            said = _said(f"synthetic: {title}", **drawn[name])
+            pair.append(Shown(*next(shown), "synthetic", title, said))
+        pairs.append((pair[0], pair[1]))
     return pairs
 
 

@@ -9,6 +9,7 @@ templates/methods.html.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mpox.report import utility
 from mpox.report.run import Run
 
 YOURS = None  # what only the authors can say
@@ -111,7 +112,8 @@ def _metric(run: Run) -> tuple[Item, ...]:
         Item("Informativeness: redundancy and duplicates",
              f"{counts['exact_duplicates']} exact and {counts['near_duplicates']} near duplicates "
              f"among the photos; {100 * rate['repeat_rate']:.1f} % repeats among synthetic ones"),
-        Item("Informativeness: whether the synthetic pictures add anything for the task", YOURS),
+        Item("Informativeness: whether the synthetic pictures add anything for the task",
+             utility.verdict(run.utility)[1] if run.utility["ran"] else YOURS, "utility"),
         Item("Consistency: whether synthetic pictures follow the real distribution",
              f"Fréchet distance beyond the floor {rate['fid_excess']:.3g} (0 for real photos), "
              f"p = {rate['kid_p']:.2g}", "measures"),

@@ -22,6 +22,7 @@ class Run:
     params: Params
     prepared: Path  # train/, val/ and test/ with their tables, manifest.csv
     synthetic: Path
+    base: Path  # what the base draws by the same prompts and seeds
     lora: Path
     sheets: Path  # of the evaluation: contact sheet, suspicious pairs and their table
     metrics: Path
@@ -54,6 +55,11 @@ class Run:
     def evaluation(self) -> dict[str, Any]:
         """The flat content of metrics/evaluation.json."""
         return _json(self.metrics / "evaluation.json")
+
+    @cached_property
+    def utility(self) -> dict[str, Any]:
+        """The flat content of metrics/utility.json."""
+        return _json(self.metrics / "utility.json")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mpox import estimate
 from mpox.estimate import Estimate
+from mpox.report import utility
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
 
@@ -36,7 +37,9 @@ class Sentence:
 
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/words.html."""
-    return {"sentences": sentences(run.evaluation, run.preparation)}
+    state, text = utility.verdict(run.utility)
+    helps = Sentence("helps", state, text, "utility")
+    return {"sentences": [*sentences(run.evaluation, run.preparation), helps]}
 
 
 def sentences(evaluation: Mapping[str, Any], preparation: Mapping[str, float]) -> list[Sentence]:

@@ -1,0 +1,260 @@
+"""Whether the trial answers rightly where the answer is known: python benchmarks/utility.py
+
+Phantoms of mpox and of look-alikes stand in for all pictures. In the place of the generator's
+pictures stand fresh phantoms, the training photos again, look-alikes called mpox, …; each case is
+repeated on other patients, and a line says how often the outcome is as it must be. Half an hour on
+two cores.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
+import stages  # noqa: F401
+from mpox import images, params, table, tone
+from mpox.embedded import phantom
+from mpox.errors import InputError
+from mpox.measures import features
+from mpox.photos import augmentation
+from mpox.utility import arms, guards, trial
+from mpox.utility.arms import Trainer
+from mpox.utility.photos import MPOX, Photos, Sets, Version
+
+ROOT = Path(__file__).parents[1]
+SIDE, EACH = 64, 4  # pixels; pictures of a patient
+POOL = 160  # patients of mpox, and as many of look-alikes, from whom each repeat takes its own
+PARTS = {"train": 32, "val": 6, "test": 26}  # patients of either, as in the embedded run
+SEEDS, MANY = 20, 200
+
+
+def square(picture: np.ndarray) -> np.ndarray:
+    return images.recode(images.square(picture, SIDE))
+
+
+def drawn(kind: str, patients: range, each: int, seed: int) -> list[np.ndarray]:
+    return [phantom.draw(kind, i, j, seed, 2 * SIDE).picture for i in patients for j in range(each)]
+
+
+class Pool:
+    """Features of many phantoms, and of augmented variants of them."""
+
+    def __init__(self) -> None:
+        extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
+        self.extractor = extractor
+        settings = params.read(ROOT / "params.yaml", params.Params)
+        chain = augmentation.transforms(settings.augment, SIDE)
+        kinds = {MPOX: POOL} | dict.fromkeys(phantom.LOOK_ALIKES, POOL // 3 + 1)
+        pictures = {k: drawn(k, range(n), EACH, seed=77) for k, n in kinds.items()}
+        every = [picture for each in pictures.values() for picture in each]
+        labels = [kind for kind, each in pictures.items() for _ in each]
+        whose = [f"{kind} {k // EACH}" for kind, each in pictures.items() for k in range(len(each))]
+        small = [square(picture) for picture in every]
+        self.photos = Photos(
+            self.look(small),
+            labels,
+            whose,
+            [tone.word(tone.typology_angle(each)) for each in small],
+            np.array([each.mean((0, 1)) for each in small]),
+        )
+        self.variants = [
+            self.look(
+                [
+                    images.recode(augmentation.variant(chain, picture, 1000 * copy + k))
+                    for k, picture in enumerate(every)
+                ]
+            )
+            for copy in range(trial.VARIANTS)
+        ]
+        self.fresh = [square(p) for p in drawn(MPOX, range(1000, 1000 + 520), 1, seed=78)]
+        self.fresh_rows = self.look(self.fresh)
+        # New patients with as many pictures each as the real ones.
+        self.more = self.look([square(p) for p in drawn(MPOX, range(2000, 2000 + POOL), EACH, 79)])
+        self.false = self.look(
+            [square(p) for p in drawn("chickenpox", range(3000, 3000 + 208), 1, 80)]
+        )
+
+    def look(self, pictures: list[np.ndarray]) -> np.ndarray:
+        return features.extract(pictures, self.extractor, total=len(pictures))
+
+    def sets(self, rng: np.random.Generator, mpox: int = PARTS["train"]) -> Sets:
+        """Patients for each part at random, `mpox` of mpox in training, without synthetic ones."""
+        photos, names = self.photos, np.array(self.photos.patients)
+        of: dict[str, set[str]] = {part: set() for part in PARTS}
+        for kind in (photos.mpox, ~photos.mpox):
+            order = list(rng.permutation(sorted(set(names[kind]))))
+            for part, number in PARTS.items():
+                take = (
+                    mpox
+                    if part == "train" and kind is not None and order[0][:4] == MPOX
+                    else number
+                )
+                of[part] |= {order.pop() for _ in range(take)}
+        chosen = {part: np.isin(names, list(own)) for part, own in of.items()}
+        train, val, test = (photos.subset(chosen[part]) for part in PARTS)
+        version = Version(train, [each[chosen["train"]] for each in self.variants])
+        none = np.empty((0, train.rows.shape[1]), np.float32)
+        return Sets(version, version, val, test, (train, val, test), none, none)
+
+    def some(self, rows: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+        return rows[rng.permutation(len(rows))[:number]]
+
+
+def gain(sets: Sets, synthetic: np.ndarray, rng: np.random.Generator) -> trial.Result:
+    return trial.measure(
+        replace(sets, synthetic=synthetic, placebo=synthetic), int(rng.integers(2**31))
+    )
+
+
+def main_arm(found: trial.Result) -> dict:
+    return found.measures["arms"][found.measures["main"]]
+
+
+def count(
+    name: str, wanted: str, case: Callable[[np.random.Generator], object], times: int
+) -> None:
+    outcomes = [case(np.random.default_rng(seed)) for seed in tqdm(range(times), name, leave=False)]
+    rate = np.mean([bool(outcome) for outcome in outcomes])
+    print(f"| {name} | {wanted} | {round(rate * times)} of {times} |", flush=True)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    pool = Pool()
+    print("| in the place of the synthetic pictures | must be | was |\n|---|---|--:|")
+
+    def perfect(rng: np.random.Generator) -> bool:
+        sets = pool.sets(rng, 3)
+        number = 5 * 3 * EACH
+        return main_arm(gain(sets, pool.some(pool.fresh_rows, number, rng), rng))["gain"].low > 0
+
+    count("fresh phantoms, 3 real patients", "gain beyond its interval", perfect, SEEDS)
+
+    def worth(rng: np.random.Generator) -> bool:
+        sets, who = pool.sets(rng, 16), rng.permutation(POOL)[:8]
+        rows = np.concatenate([pool.more[EACH * k : EACH * (k + 1)] for k in who])
+        said = gain(sets, rows, rng).measures["worth"]["patients"]
+        return said.low <= 8 <= said.high
+
+    count("all photos of 8 new patients beside 16", "worth covers 8", worth, SEEDS)
+
+    def again(rng: np.random.Generator) -> bool:
+        sets = pool.sets(rng)
+        copies = sets.plain.train.rows[sets.plain.train.mpox]
+        return main_arm(gain(sets, copies, rng))["over_augmented"].low <= 0
+
+    count("the training photos again", "no gain over augmented", again, SEEDS)
+
+    def false(rng: np.random.Generator) -> bool:
+        sets = pool.sets(rng)
+        return main_arm(gain(sets, pool.some(pool.false, 128, rng), rng))["gain"].high < 0
+
+    count("chickenpox called mpox", "a loss", false, SEEDS)
+
+    def jpeg(quality: int) -> np.ndarray:
+        import cv2
+
+        found = []
+        for each in pool.fresh[:208]:
+            _, code = cv2.imencode(".jpg", each[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            found.append(images.recode(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].copy()))
+        return pool.look(found)
+
+    tinted = pool.look(
+        [images.recode((each * [1, 1, 0.9]).round().astype(np.uint8)) for each in pool.fresh[:208]]
+    )
+    spoilt = {"a tint (blue × 0.9)": tinted, "JPEG 50": jpeg(50), "JPEG 75": jpeg(75)}
+
+    def probed(rows: np.ndarray) -> Callable[[np.random.Generator], bool]:
+        def case(rng: np.random.Generator) -> bool:
+            train = pool.sets(rng).plain.train
+            who = [train.patients[i] for i in np.flatnonzero(train.mpox)]
+            own = pool.some(rows, 104, rng)
+            return guards.probe(train.rows[train.mpox], who, own, rng).low > 0.5
+
+        return case
+
+    for name, rows in spoilt.items():
+        count(f"fresh phantoms with {name}", "the probe's alarm", probed(rows), SEEDS)
+    quiet = probed(pool.fresh_rows)
+    count("fresh phantoms as they are", "no alarm", lambda rng: not quiet(rng), SEEDS)
+
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"| a test photo among them | refused | {smuggled(Path(folder))} |", flush=True)
+
+    def seeds(rng: np.random.Generator) -> bool:
+        sets = pool.sets(rng)
+        trainer, judge = Trainer(sets), trial.Judge(sets.test, rng)
+        mpox = sets.plain.train.mpox
+        one, two = (
+            trainer.arm(
+                [(arms.augmented(sets.plain, rng), np.r_[mpox, mpox]) for _ in range(arms.REPEATS)]
+            )
+            for _ in range(2)
+        )
+        said = judge.difference(one, two)[0]
+        return said.low <= 0 <= said.high
+
+    count("two arms, other augmentation seeds", "92–98 % hold 0", seeds, MANY)
+
+    def permuted(rng: np.random.Generator) -> bool:
+        sets = pool.sets(rng)
+        sets = replace(
+            sets,
+            plain=replace(sets.plain, train=shuffled(sets.plain.train, rng)),
+            val=shuffled(sets.val, rng),
+            test=shuffled(sets.test, rng),
+        )
+        trainer, judge = Trainer(sets), trial.Judge(sets.test, rng)
+        train = sets.plain.train
+        added = pool.some(pool.fresh_rows, 104, rng)
+        one = trainer.arm([(train.rows, train.mpox)])
+        both = np.concatenate([train.rows, added]), np.r_[train.mpox, np.ones(104, bool)]
+        said = judge.difference(trainer.arm([both]), one)[0]
+        return said.low <= 0 <= said.high
+
+    count("permuted labels", "92–98 % hold 0", permuted, MANY)
+
+
+def shuffled(photos: Photos, rng: np.random.Generator) -> Photos:
+    """Labels dealt anew to whole patients."""
+    names = sorted(set(photos.patients))
+    label = dict(zip(photos.patients, photos.labels, strict=True))
+    dealt = dict(zip(names, rng.permutation([label[name] for name in names]), strict=True))
+    return replace(photos, labels=[str(dealt[name]) for name in photos.patients])
+
+
+def smuggled(folder: Path) -> str:
+    """A test photo, recompressed and mirrored, among pictures that were drawn."""
+    for part, first in (("test", 0), ("train", 40)):
+        rows = {}
+        for k, picture in enumerate(drawn(MPOX, range(first, first + 8), 2, seed=77)):
+            images.write(_new(folder / part) / f"{k}.png", picture)
+            rows[f"{k}.png"] = [str(first + k // 2)]
+        table.write(folder / part, ["patient"], rows)
+    for k, picture in enumerate(drawn(MPOX, range(1000, 1008), 1, seed=78)):
+        images.write(_new(folder / "synthetic") / f"{k}.png", images.square(picture, SIDE))
+    given = ([folder / "test"], [folder / "train"], [folder / "synthetic"], 4)
+    guards.check_leaks(*given)
+    stolen = images.square(images.read(folder / "test/3.png"), SIDE)
+    images.write(folder / "synthetic/99.png", images.recode(np.ascontiguousarray(stolen[:, ::-1])))
+    try:
+        guards.check_leaks(*given)
+    except InputError:
+        return "refused"
+    return "NOT refused"
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

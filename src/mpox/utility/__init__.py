@@ -1,0 +1,1 @@
+"""Does synthetic data help a classifier? The arms, their scores, and the guards beside them."""

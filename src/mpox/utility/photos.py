@@ -1,0 +1,63 @@
+"""What a trial looks at: features of photos of mpox and controls, and of synthetic pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+MPOX = "mpox"  # the label of what is not a control
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Real photos, of mpox and controls together."""
+
+    rows: np.ndarray  # float32 n×d, features
+    labels: list[str]  # n; MPOX or a control's
+    patients: list[str]  # n
+    tones: list[str]  # n, `tone.word` of what is measured in the photo
+    colours: np.ndarray  # float n×3, mean R, G, B
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def mpox(self) -> np.ndarray:
+        """n, bool."""
+        return np.array([label == MPOX for label in self.labels], bool)
+
+    def having(self, rows: np.ndarray) -> "Photos":
+        """The same photos with other features, as of variants of them."""
+        return replace(self, rows=rows)
+
+    def subset(self, chosen: np.ndarray) -> "Photos":
+        """Those where `chosen` (n, bool) is true."""
+        places = np.flatnonzero(chosen)
+        return Photos(
+            self.rows[places],
+            [self.labels[i] for i in places],
+            [self.patients[i] for i in places],
+            [self.tones[i] for i in places],
+            self.colours[places],
+        )
+
+
+@dataclass(frozen=True)
+class Version:
+    """The training photos in one of two versions: as they are, or through the autoencoder."""
+
+    train: Photos
+    variants: Sequence[np.ndarray]  # V times n×d: augmented variants of each of them, or none
+
+
+@dataclass(frozen=True)
+class Sets:
+    """All that a trial looks at."""
+
+    plain: Version
+    encoded: Version  # the training photos through the base's autoencoder
+    val: Photos
+    test: Photos
+    masked: tuple[Photos, Photos, Photos]  # train, val, test with their centre masked
+    synthetic: np.ndarray  # m×d
+    placebo: np.ndarray  # l×d, the base's own pictures

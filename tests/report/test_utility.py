@@ -1,0 +1,40 @@
+"""What the page says of a trial, on numbers whose right reading is known."""
+
+import pytest
+from runs import finished, utility
+
+from mpox.report import page
+from mpox.report import utility as section
+
+UP, NONE, DOWN = (0.03, 0.01, 0.05), (0.001, -0.02, 0.022), (-0.04, -0.06, -0.02)
+
+
+@pytest.mark.parametrize(
+    ("gains", "state", "text"),
+    [
+        ({}, "unsure", "cannot be told (AUROC +0.001, interval −0.020 to +0.022 on 0.800): with 52 "
+         "test patients only a gain of 0.031 or more would be found."),
+        ({"gain": DOWN}, "off", "They harm a classifier of mpox (AUROC −0.040"),
+        ({"gain": UP}, "unsure", "no more than the base's own pictures may give it"),
+        ({"gain": UP, "over_placebo": UP}, "unsure", "no more than augmentation may give it"),
+        ({"gain": UP, "over_placebo": UP, "over_augmented": UP}, "fine",
+         "They help a classifier of mpox (AUROC +0.030"),
+        ({"gain": UP, "over_placebo": NONE, "over_augmented": UP}, "unsure", "the base's own"),
+    ],
+)  # fmt: skip
+def test_only_what_is_beyond_chance_placebo_and_augmentation_is_called_help(gains, state, text):
+    found, said = section.verdict(utility(**gains))
+    assert found == state and text in said
+
+
+def test_worth_is_said_with_the_bound_that_it_stops_at():
+    assert section.worth(utility()) == "2 (interval −5 to 32 or more)"
+
+
+def test_the_page_has_every_arm_and_says_where_nothing_was_asked(tmp_path):
+    hostile = "<script>window.hostile = 1</script>"
+    text = page.build(finished(tmp_path / "one", trial=utility(hostile)))
+    assert "and 1 synthetic for each of mpox" in text and "real photos alone" in text
+    assert hostile not in text and "tells synthetic from real pictures" in text
+    text = page.build(finished(tmp_path / "two", trial={"ran": False}))
+    assert "Whether they help a classifier is not asked" in text
