@@ -347,7 +347,11 @@ class Judge:
         return gain, POWER * error
 
     def worth(self, points: Mapping[int, Arm], real: Arm, arm: Arm) -> Estimate:
-        """Repeats are drawn again too: which patients a share has is chance."""
+        """Which patients are in training is chance too: repeats are drawn again.
+
+        Of n patients as much as halves of them vary (the delete-half jackknife), of m pictures
+        added to n √(m/(n+m)) of that.
+        """
 
         def redrawn(of: Arm) -> np.ndarray:
             every = self.aurocs(of)
@@ -357,7 +361,12 @@ class Judge:
             return np.r_[every[:, 0].mean(), drawn[1:]]
 
         curve = np.stack([redrawn(each) for each in points.values()], axis=1)
-        return worth.patients(list(points), curve, redrawn(real), redrawn(arm))
+        half = min(points, key=lambda n: abs(n - max(points) / 2))
+        halved = worth.probit(self.aurocs(points[half])[:, 0])
+        share = (arm.n_mpox - real.n_mpox) / arm.n_mpox
+        chance = np.std(halved, ddof=1) * np.sqrt(share) if len(halved) > 1 else 0.0
+        drawn = chance * self.rng.standard_normal(len(self.times) - 1)
+        return worth.patients(list(points), curve, redrawn(real), redrawn(arm), drawn)
 
     def groups(self) -> dict[str, np.ndarray]:
         """`all`, and the test photos of each tone and label that are enough to judge by."""
