@@ -23,8 +23,9 @@ from mpox.embedded import phantom
 from mpox.errors import InputError
 from mpox.measures import features
 from mpox.photos import augmentation
-from mpox.utility import arms, guards, trial
+from mpox.utility import arms, collection, guards
 from mpox.utility.arms import Arm, Trainer
+from mpox.utility.judge import Judge
 from mpox.utility.photos import MPOX, Photos, Sets, Version
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,7 @@ class Pool:
                     for k, picture in enumerate(every)
                 ]
             )
-            for copy in range(trial.VARIANTS)
+            for copy in range(collection.VARIANTS)
         ]
         self.fresh = [square(p) for p in drawn(MPOX, range(1000, 1000 + 520), 1, seed=78)]
         self.fresh_rows = self.look(self.fresh)
@@ -111,7 +112,7 @@ class Course:
 
     def __init__(self, sets: Sets, rng: np.random.Generator):
         self.sets, self.rng = sets, rng
-        self.trainer, self.judge = Trainer(sets), trial.Judge(sets.test, rng)
+        self.trainer, self.judge = Trainer(sets), Judge(sets.test, rng)
 
     def real(self) -> Arm:
         train = self.sets.plain.train

@@ -26,10 +26,11 @@ def main(
     rows: Path,
 ) -> None:
     from mpox import checkpoints, estimate, folders
-    from mpox.utility import trial
+    from mpox.utility import judge, trial
+    from mpox.utility.collection import Folders
 
     found = trial.run(
-        trial.Folders(prepared, controls, variants, control_variants, synthetic, placebo),
+        Folders(prepared, controls, variants, control_variants, synthetic, placebo),
         Path(params.model.path),
         params.evaluate,
         params.data.duplicate_distance,
@@ -37,7 +38,7 @@ def main(
         params.seed,
     )
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, trial.COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, judge.COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(found.rows)
     for file in (rows, metrics):

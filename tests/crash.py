@@ -58,7 +58,7 @@ def reset(repository: Path) -> None:
     """Back to what is committed, and the photos."""
     git = ("git", "-C", str(repository))
     subprocess.run([*git, "checkout", "-q", "--", "."], check=True)
-    kept = ("-e", "data/photos", "-e", "dvc.lock")
+    kept = ("-e", "data/photos", "-e", "data/controls", "-e", "dvc.lock")
     subprocess.run([*git, "clean", "-fdxq", *kept], check=True)
     (repository / "dvc.lock").unlink(missing_ok=True)
 

@@ -112,7 +112,7 @@ def tiny(folder: Path, changes: dict | None = None) -> Path:
     table.write(photos, ["site"], rows)
     for kind in (ROOT / "data/phantom/controls").iterdir():
         (folder / "data/controls" / kind.name).mkdir(parents=True)
-        for photo in sorted(kind.glob("*.jpg"))[:16]:
+        for photo in sorted(kind.glob("*.jpg"))[:12]:
             shutil.copy(photo, folder / "data/controls" / kind.name)
     return folder
 
@@ -309,7 +309,9 @@ def test_no_photo_is_reachable_in_git(finished, tmp_path):
     """
     copy = shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
     call(copy, "git", "checkout", "-q", ".")
-    call(copy, "dvc", "add", "data/photos")  # for the experiments that run elsewhere
+    call(
+        copy, "dvc", "add", "data/photos", "data/controls"
+    )  # for the experiments that run elsewhere
     commit(copy)
     expected = len(experiments(copy)) + 3
 
@@ -351,7 +353,8 @@ def test_results_are_shared_through_a_remote(repository, tmp_path):
         return tmp_path / name
 
     colleague = clone("colleague")
-    shutil.copytree(repository / "data/photos", colleague / "data/photos")
+    for given in ("data/photos", "data/controls"):
+        shutil.copytree(repository / given, colleague / given)
     call(colleague, "dvc", "pull", "dvc.yaml")
     assert "up to date" in call(colleague, "dvc", "repro")
 
@@ -361,7 +364,8 @@ def test_results_are_shared_through_a_remote(repository, tmp_path):
     said = call(stranger, "dvc", "repro", "--pull", "--allow-missing", "generate")
     assert ran(said) == ["generate"]
     assert not any(
-        (stranger / "data" / name).exists() for name in ("photos", "prepared", "augmented")
+        (stranger / "data" / name).exists()
+        for name in ("photos", "controls", "prepared", "prepared_controls", "augmented")
     )
 
 

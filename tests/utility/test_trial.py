@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpox.utility import arms, trial
+from mpox.utility import arms, judge, trial
 from mpox.utility.photos import MPOX, Photos, Sets, Version
 
 WIDTH = 12
@@ -63,7 +63,7 @@ def test_every_arm_is_there_with_its_interval_and_what_it_saw(found, sets):
         assert set(arm["by"]) == {"tone", "label"} and set(arm["by"]["label"]) == {"acne", "eczema"}
     assert list(measures["curve"]["real"]) == ["2", "5"]  # of 5 patients
     assert {row["arm"] for row in found.rows} == set(expected)
-    assert all(set(row) == set(trial.COLUMNS) for row in found.rows)
+    assert all(set(row) == set(judge.COLUMNS) for row in found.rows)
 
 
 def test_a_perfect_generator_helps_and_noise_does_not(found):

@@ -88,8 +88,9 @@ def train(
 
     found = {"real": trainer.arm([(real, mpox)])}
     if version.variants:
+        repeats = REPEATS if len(version.variants) > 1 else 1
         found["augmented"] = trainer.arm(
-            [(augmented(version, rng), np.r_[mpox, mpox]) for _ in range(REPEATS)]
+            [(augmented(version, rng), np.r_[mpox, mpox]) for _ in range(repeats)]
         )
     reached = ratios(n, len(sets.synthetic))
     for ratio in reached:

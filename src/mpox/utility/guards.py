@@ -26,7 +26,7 @@ def check_leaks(
     of prepare: by perceptual hash within `distance` bits, confirmed by local features.
     """
     paths = {folder: listing.find(folder)[0] for folder in (*test, *seen, *others)}
-    known = {folder: _groups(folder, paths[folder]) for folder in (*test, *seen)}
+    known = {folder: _groups(folder) for folder in (*test, *seen)}
     tested = {group for folder in test for group in known[folder]}
     for folder in seen:
         if both := sorted(tested & known[folder]):
@@ -51,9 +51,13 @@ def check_leaks(
         )
 
 
-def _groups(folder: Path, paths: Sequence[Path]) -> set[str]:
-    found, known = table.groups(folder, [path.relative_to(folder).as_posix() for path in paths])
-    return set(found) if known else set()
+def _groups(folder: Path) -> set[str]:
+    """Who is in it, by its table's `group` or else `patient`."""
+    known = table.read(folder)
+    column = next((c for c in ("group", "patient") if known and c in known.columns), None)
+    if known is None or column is None:
+        return set()
+    return {row[column] for row in known.rows.values()} - table.NOTHING
 
 
 def _square(picture: np.ndarray) -> np.ndarray:
