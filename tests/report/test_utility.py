@@ -12,13 +12,13 @@ UP, NONE, DOWN = (0.03, 0.01, 0.05), (0.001, -0.02, 0.022), (-0.04, -0.06, -0.02
 @pytest.mark.parametrize(
     ("gains", "state", "text"),
     [
-        ({}, "unsure", "cannot be told (AUROC +0.001, interval −0.020 to +0.022 on 0.800): with 52 "
-         "test patients only a gain of 0.031 or more would be found."),
-        ({"gain": DOWN}, "off", "They harm a classifier of mpox (AUROC −0.040"),
+        ({}, "unsure", "cannot be told (AUROC 0.800, a gain of +0.001, interval −0.020 to +0.022): "
+         "with 52 test patients only a gain of 0.031 or more would be found."),
+        ({"gain": DOWN}, "off", "They harm a classifier of mpox (AUROC 0.800, a gain of −0.040"),
         ({"gain": UP}, "unsure", "no more than the base's own pictures may give it"),
         ({"gain": UP, "over_placebo": UP}, "unsure", "no more than augmentation may give it"),
         ({"gain": UP, "over_placebo": UP, "over_augmented": UP}, "fine",
-         "They help a classifier of mpox (AUROC +0.030"),
+         "They help a classifier of mpox (AUROC 0.800, a gain of +0.030"),
         ({"gain": UP, "over_placebo": NONE, "over_augmented": UP}, "unsure", "the base's own"),
     ],
 )  # fmt: skip

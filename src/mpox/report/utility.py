@@ -100,8 +100,7 @@ def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
         )
     main, of = found["arms"][found["main"]], found["identity"]
     gain = _estimate(main, "gain")
-    real = found["arms"]["real"]["auroc"]
-    said = f"AUROC {_signed(gain)} on {real:.3f}"
+    said = f"AUROC {main['auroc']:.3f}, a gain of {_signed(gain)}"
     tested = f"{of['patients_test']} test patients"
     if gain.high < 0:
         return "off", f"They harm a classifier of mpox ({said})."
