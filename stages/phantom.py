@@ -13,7 +13,7 @@ def main(params: Phantoms, photos: Path, controls: Path) -> None:
     from mpox import images
     from mpox.embedded import phantom
 
-    kinds = {"mpox": params.patients} | {str(k): n for k, n in params.controls.items()}
+    kinds = {"mpox": params.patients, **params.controls.model_dump()}
     for kind, patients in kinds.items():
         folder = photos if kind == "mpox" else controls / kind
         folder.mkdir(parents=True, exist_ok=True)

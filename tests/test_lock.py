@@ -48,7 +48,12 @@ def test_no_stage_is_stale(clone):
     [
         ("src/mpox/measures/ssim.py", "\n", "\n\n", {"evaluate"}),
         ("params.yaml", "copies: ", "copies: 1", {"augment"}),
-        ("dvc.yaml", "stages.augment data", "stages.augment ./data", {"augment"}),
+        (
+            "dvc.yaml",
+            "data/prepared/train data/augmented ",
+            "data/prepared/train ./data/augmented ",
+            {"augment"},
+        ),
         ("metrics/prepare.json", "{", "{ ", {"prepare"}),
     ],
 )

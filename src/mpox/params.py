@@ -438,13 +438,21 @@ class Params(Section):
         return self
 
 
+class LookAlikes(Section):
+    """Patients of each kind of embedded control."""
+
+    chickenpox: Count
+    molluscum: Count
+    ecthyma: Count
+
+
 class Phantoms(Section):
     """params/phantom.yaml: the embedded photos."""
 
     seed: Natural
     patients: Count
     pictures: Count  # a patient
-    controls: dict[Literal["chickenpox", "molluscum", "ecthyma"], Count]  # kind → patients
+    controls: LookAlikes
     size: Annotated[int, Field(ge=32)]
 
 

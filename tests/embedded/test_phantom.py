@@ -327,10 +327,14 @@ CONTROLS = ROOT / "data/phantom/controls"
 
 def test_the_committed_look_alikes_are_small_and_of_their_own_patients():
     files = sorted(CONTROLS.rglob("*.jpg"))
-    assert {file.parent.name for file in files} == {*phantom.LOOK_ALIKES} == {*COMMITTED.controls}
+    assert (
+        {file.parent.name for file in files}
+        == {*phantom.LOOK_ALIKES}
+        == {*COMMITTED.controls.model_dump()}
+    )
     pattern = params.read(ROOT / "params.yaml", params.Params).data.patients
     of = {file: re.search(pattern, file.name)[1] for file in files}  # type: ignore[index]
-    assert len(set(of.values())) == sum(COMMITTED.controls.values())
+    assert len(set(of.values())) == sum(COMMITTED.controls.model_dump().values())
     assert all(who.startswith(file.parent.name) for file, who in of.items())
     assert sum(file.stat().st_size for file in files) <= 3e6
 
