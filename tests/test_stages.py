@@ -274,9 +274,6 @@ def test_the_page_is_made_again_by_what_it_shows_and_nothing_else_is(repository)
     assert ran(call(repository, "dvc", "repro")) == ["report"]
     assert page.read_bytes() == first.replace(b"</style>", b"/* edited */\n</style>", 1)
     call(repository, "git", "checkout", "-q", ".")
-    fewer = call(repository, "dvc", "exp", "run", "-S", "evaluate.max_pictures=7")
-    assert ran(fewer) == ["evaluate", "utility", "report"]
-    call(repository, "git", "checkout", "-q", ".")
 
 
 def test_dvcs_own_views_have_the_pictures(repository):
