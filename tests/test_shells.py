@@ -142,7 +142,7 @@ def test_a_launcher_of_several_words_and_none_work(launch, stage, shell, pipelin
     if launch:
         assert words.pop(0) == "yes"
     assert words[:2] == ["-m", f"stages.{stage}"]
-    assert words[-1] in ("data/class", "metrics/train", "data/synthetic")
+    assert words[-1] in ("data/class", "metrics/train", "data/synthetic", "data/base")
 
 
 def refusal(name: str) -> str:
@@ -232,7 +232,7 @@ def test_a_failed_setup_starts_from_nothing(tmp_path):
 def another_python() -> str:
     """What a stage says to a Python without the packages."""
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "stages.prepare", "out", "out.json"],
+        [sys.executable, "-S", "-m", "stages.prepare", "out", "others", "out.json"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1

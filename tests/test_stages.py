@@ -378,7 +378,7 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_bytes(finished, tmp_path):
 def test_a_wrong_parameter_stops_at_once(repository):
     set_params(repository, {"train": {"rank": "eight"}})
     failed = subprocess.run(
-        [sys.executable, "-m", "stages.prepare", "elsewhere", "elsewhere.json"],
+        [sys.executable, "-m", "stages.prepare", "elsewhere", "others", "elsewhere.json"],
         cwd=repository,
         capture_output=True,
         text=True,

@@ -23,6 +23,8 @@ import stages.weights
 from mpox import checks
 from mpox.errors import InputError
 
+WITHOUT = ("data.controls=none",)  # no photos of other conditions
+
 
 def call(stage: str, folder: Path, *words: str) -> subprocess.CompletedProcess:
     """A stage, of this checkout's code, in `folder`."""
@@ -44,13 +46,14 @@ def copy(tmp_path, monkeypatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mpox_p000_0.jpg").touch()
+    shutil.copytree(ROOT / "data/none", tmp_path / "none")
     return tmp_path
 
 
 def test_a_repository_without_a_commit_stops_the_first_stage(copy):
     """dvclive would otherwise end the third in a traceback."""
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
-    done = call("prepare", copy, "data.source=photos", "out", "out.json")
+    done = call("prepare", copy, "data.source=photos", *WITHOUT, "out", "others", "out.json")
     assert done.returncode == 1
     assert done.stderr == (
         "error: this git repository has no commit yet; expected one: git commit\n"
@@ -59,10 +62,10 @@ def test_a_repository_without_a_commit_stops_the_first_stage(copy):
 
 def test_an_output_that_cannot_be_written_is_named(copy):
     (copy / "taken").touch()
-    done = call("prepare", copy, "data.source=photos", "taken", "out.json")
+    done = call("prepare", copy, "data.source=photos", *WITHOUT, "taken", "others", "out.json")
     assert done.returncode == 1
     assert done.stderr == "error: taken: is a file; expected a folder, or none yet\n"
-    done = call("prepare", copy, "data.source=photos", "taken/out", "out.json")
+    done = call("prepare", copy, "data.source=photos", *WITHOUT, "taken/out", "others", "out.json")
     assert done.returncode == 1
     assert done.stderr == "error: taken/out.partial: Not a directory\n"
 
@@ -81,7 +84,7 @@ def test_too_small_a_gpu_is_no_traceback(copy):
 
 
 def test_a_file_in_the_photos_place_is_named(copy):
-    done = call("prepare", copy, "data.source=params.yaml", "out", "out.json")
+    done = call("prepare", copy, "data.source=params.yaml", *WITHOUT, "out", "others", "out.json")
     assert (done.returncode, done.stderr) == (1, "error: params.yaml: no such folder\n")
 
 
@@ -98,7 +101,9 @@ def test_dvc_takes_no_weights_that_it_would_not_see_change(copy, monkeypatch):
 
 def test_weights_for_the_last_stage_that_are_not_there_stop_the_first(copy):
     """As under `dvc exp run --temp`, which copies no file that git ignores."""
-    done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
+    done = call(
+        "prepare", copy, "out", "others", "out.json", "data.source=photos", *WITHOUT, *INCEPTION
+    )
     assert done.returncode == 1
     assert "error: evaluate.weights: models/features/weights.pth: no such file" in done.stderr
     assert "Traceback" not in done.stderr
@@ -109,7 +114,9 @@ def test_a_page_saved_as_the_weights_stops_the_first_stage(copy):
     file = copy / "models/features/weights.pth"
     file.parent.mkdir(parents=True)
     file.write_text("<html>404</html>")
-    done = call("prepare", copy, "out", "out.json", "data.source=photos", *INCEPTION)
+    done = call(
+        "prepare", copy, "out", "others", "out.json", "data.source=photos", *WITHOUT, *INCEPTION
+    )
     assert done.returncode == 1
     assert "error: evaluate.weights: models/features/weights.pth: has SHA-256" in done.stderr
     assert not (copy / "out").exists()
@@ -128,13 +135,22 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
         (copy / "models/tiny-sd" / part).mkdir(parents=True)
         file = f"models/tiny-sd/{part}/config.json"
         shutil.copy(ROOT / file, copy / file)
-    done = call("prepare", copy, "data.source=photos", "out", "out.json", "resolution=72")
+    done = call(
+        "prepare",
+        copy,
+        "data.source=photos",
+        *WITHOUT,
+        "out",
+        "others",
+        "out.json",
+        "resolution=72",
+    )
     assert (done.returncode, done.stderr) == (
         1,
         "error: resolution: got 72, expected a multiple of 16 for models/tiny-sd\n",
     )
     (copy / "models/tiny-sd/unet/config.json").write_text("[]")
-    done = call("prepare", copy, "data.source=photos", "out", "out.json")
+    done = call("prepare", copy, "data.source=photos", *WITHOUT, "out", "others", "out.json")
     assert done.stderr == (
         "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
         "network's, with down_block_types\n"

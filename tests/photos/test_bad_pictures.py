@@ -218,7 +218,8 @@ def source(tmp_path_factory) -> Path:
 def stage(source: Path, out: Path, *changes: str) -> subprocess.CompletedProcess:
     """The stage as DVC calls it, by one to whom file modes apply: root may read all otherwise."""
     bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    command = ["stages.prepare", str(out), str(out.with_name("prepare.json"))]
+    command = ["stages.prepare", str(out), str(out.with_name("others"))]
+    command.append(str(out.with_name("prepare.json")))
     return subprocess.run(
         [
             *(bounded if os.geteuid() == 0 else []),
@@ -226,6 +227,7 @@ def stage(source: Path, out: Path, *changes: str) -> subprocess.CompletedProcess
             "-m",
             *command,
             f"data.source={json.dumps(str(source))}",
+            "data.controls=data/none",
             "data.patients=none",
             *changes,
         ],

@@ -66,7 +66,7 @@ def opened(browser, file):
 
 def test_every_picture_decodes(opened: Page):
     sizes = opened.eval_on_selector_all("img[src]", "all => all.map(each => each.naturalWidth)")
-    assert len(sizes) == 6 + 6 + 4 + 6 and min(sizes) > 0
+    assert len(sizes) == 6 + 6 + 4 + 2 * 6 + 6 and min(sizes) > 0
 
 
 def test_the_words_are_what_the_rules_give(opened: Page, run):
@@ -147,6 +147,6 @@ def test_without_script_everything_is_still_there(browser, file):
     context = browser.new_context(offline=True, java_script_enabled=False)
     shown = context.new_page()
     shown.goto(file.as_uri())
-    assert shown.locator("img[src]").count() == 22
+    assert shown.locator("img[src]").count() == 6 + 6 + 4 + 2 * 6 + 6
     assert shown.locator("#measures svg").first.is_visible()
     context.close()

@@ -186,7 +186,7 @@ def test_five_hundred_and_five_hundred_pictures_of_512_pixels_are_15_megabytes_a
         return own.clip(0, 255).astype(np.uint8)
 
     run = finished(tmp_path, n=8, side=512, draw=draw)
-    for folder in (run.prepared / "test", run.synthetic):
+    for folder in (run.prepared / "test", run.synthetic, run.base):
         files = sorted(folder.glob("*.png"))
         for i in range(8, 500):
             os.link(files[i % 8], folder / f"{files[i % 8].stem}-{i}.png")
@@ -194,7 +194,7 @@ def test_five_hundred_and_five_hundred_pictures_of_512_pixels_are_15_megabytes_a
     table.write(run.synthetic, ["text", "negative_prompt", "seed"], rows)
     made = page.build(run).encode()
     assert 5_000_000 < len(made) <= 15_000_000
-    assert len(Page(made.decode()).pictures) == 1000 + 4 + 6
+    assert len(Page(made.decode()).pictures) == 1000 + 4 + 2 * 8 + 6
 
 
 # ---------------------------------------------------------------- data
