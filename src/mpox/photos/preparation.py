@@ -65,7 +65,8 @@ def prepare(
     photos = intake.read(source, data)
     others = intake.read_controls(controls[0], source, data) if controls else []
     patient = {k: v for each in (photos, *others) for k, v in each.patient.items()}
-    patients.one_spelling(patient)
+    if data.patients not in ("unknown", "none"):  # then names are no patients'
+        patients.one_spelling(patient)
     paths = {k: v for each in (photos, *others) for k, v in each.names.items()}
 
     with ExitStack() as stack:
