@@ -99,6 +99,7 @@ def finished(
     changes: dict[str, str] | None = None,
     metrics: dict | None = None,
     trial: dict | None = None,
+    reading: dict | None = None,
     draw=picture,
 ) -> Run:
     """n pictures in every set, two seeds' validation pictures at three steps."""
@@ -154,6 +155,7 @@ def finished(
         "prepare": preparation(n),
         "evaluation": metrics or evaluation(n),
         "utility": trial or utility(),
+        "reading": reading or {"ran": False},
         "train/metrics": {"step": 8, "selected": {"step": 8, "val_loss": 0.2}},
     }
     for name, content in contents.items():

@@ -386,6 +386,29 @@ class Evaluate(Section):
         return self
 
 
+class Reading(Section):
+    pictures: Annotated[int, Field(ge=2)]  # of either class
+    repeats: Natural  # of them, shown twice
+    training: Natural  # of either class, shown first with the answer
+    diagnoses: Annotated[tuple[Text, ...], Field(min_length=2, max_length=35)]  # mpox first
+    features: Annotated[tuple[Text, ...], Field(min_length=1, max_length=35)]
+    sites: Annotated[tuple[Text, ...], Field(min_length=1, max_length=35)]
+    margin: Annotated[float, Field(gt=0, lt=0.5)]  # of accuracy about ½, declared beforehand
+    incomplete: Literal["refuse", "count"]  # what to do with readers who left pictures out
+
+    @field_validator("diagnoses", "features", "sites", mode="before")
+    @classmethod
+    def from_list(cls, names: object) -> object:
+        return tuple(names) if isinstance(names, list) else names
+
+    @field_validator("diagnoses", "features", "sites")
+    @classmethod
+    def differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"expected each once; got {twice[0]!r} twice")
+        return names
+
+
 class Report(Section):
     real: bool  # whether the page shows real photos: without them it can be sent
 
@@ -402,6 +425,7 @@ class Params(Section):
     train: Train
     generate: Generate
     evaluate: Evaluate
+    reading: Reading
     report: Report
 
     @model_validator(mode="after")

@@ -3,11 +3,22 @@
 Nothing in it depends on the clock, the host or the commit: the same inputs give the same bytes.
 """
 
-from mpox.report import data, html, learning, look, measures, paper, provenance, utility, words
+from mpox.report import (
+    data,
+    html,
+    learning,
+    look,
+    measures,
+    paper,
+    provenance,
+    reading,
+    utility,
+    words,
+)
 from mpox.report.run import Run
 
 # In the reader's order; each has `section(run)`, the context of templates/<name>.html.
-SECTIONS = (words, look, measures, utility, learning, data, provenance, paper)
+SECTIONS = (words, look, measures, utility, reading, learning, data, provenance, paper)
 
 
 def build(run: Run) -> str:

@@ -61,6 +61,11 @@ class Run:
         """The flat content of metrics/utility.json."""
         return _json(self.metrics / "utility.json")
 
+    @cached_property
+    def reading(self) -> dict[str, Any]:
+        """The flat content of metrics/reading.json."""
+        return _json(self.metrics / "reading.json")
+
     @property
     def identity(self) -> dict[str, Any]:
         """What the evaluation is of: extractor, N, whether patients are known."""
