@@ -94,6 +94,14 @@ def test_files_differ_in_their_pictures_alone(folders):
     assert len(heads) == 1
 
 
+def test_many_large_pictures_are_compressed_more_all_alike(folders, monkeypatch):
+    most = 4 / 3 * 28 * max(map(len, decoded(build(folders))))
+    monkeypatch.setattr(kit, "MOST_BYTES", 0.85 * most)
+    each = decoded(build(folders))
+    assert 4 / 3 * sum(map(len, each)) <= 0.85 * most
+    assert len({str(Image.open(io.BytesIO(data)).quantization) for data in each}) == 1
+
+
 def test_nothing_but_the_picture_tells_the_classes(folders):
     """Identifiers, places and lengths: a classifier of them is at chance, over five kits."""
     said, truth = [], []

@@ -29,6 +29,8 @@ def read_key(file: Path) -> dict[str, Row]:
             reader = csv.DictReader(stream)
             rows: dict[str, Row] = {row["id"]: row for row in reader}
             columns = tuple(reader.fieldnames or ())
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; expected the key of stages.reading_kit") from None
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read as a key ({error})") from None
     if columns != KEY_COLUMNS or {row["class"] for row in rows.values()} != {REAL, SYNTHETIC}:

@@ -26,7 +26,8 @@ from mpox.seeds import derive
 
 KEY_COLUMNS = ("id", "class", "repeat_of", "file")
 REAL, SYNTHETIC = "real", "synthetic"
-QUALITY = 95  # of the JPEGs, 4:4:4
+QUALITIES = (95, 90, 85, 80, 70, 60, 50)  # of all JPEGs, 4:4:4: the first that fits in …
+MOST_BYTES = 14_500_000  # … a file that is opened and mailed without trouble
 FEWEST = 2  # pictures of either class
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -68,7 +69,7 @@ def build(real: Path, synthetic: Path, settings: Reading, side: int, seed: int) 
         for kind, paths in every.items()
         for path in paths[number : number + settings.training]
     ]
-    encoded = _same_length([_encode(path, side) for _, path in [*chosen, *repeats, *lessons]])
+    encoded = _encode([path for _, path in [*chosen, *repeats, *lessons]], side)
     shown, taught = encoded[: len(chosen) + len(repeats)], encoded[len(chosen) + len(repeats) :]
     ids = [secrets.token_hex(6) for _ in shown]
     first = {path: own for (_, path), own in zip(chosen, ids, strict=False)}
@@ -141,18 +142,25 @@ def _shuffled(folder: Path, rng: np.random.Generator) -> list[Path]:
     return [paths[i] for i in rng.permutation(len(paths))]
 
 
-def _encode(path: Path, side: int) -> bytes:
-    """One decoder, one side, one encoder, no metadata, whatever the file was."""
-    buffer = io.BytesIO()
-    picture = images.recode(images.square(images.read(path), side))
-    Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    return buffer.getvalue()
+def _encode(paths: Sequence[Path], side: int) -> list[bytes]:
+    """One decoder, side and encoder, no metadata, whatever the files were; of one length.
 
-
-def _same_length(each: Sequence[bytes]) -> list[bytes]:
-    """Padded by zeros behind the end of the picture, where no program looks."""
+    Padded by zeros behind the end of the picture, where no program looks.
+    """
+    pictures = [images.recode(images.square(images.read(path), side)) for path in paths]
+    each: list[bytes] = []
+    for quality in QUALITIES:
+        each = [_jpeg(picture, quality) for picture in pictures]
+        if len(each) * max(map(len, each)) * 4 / 3 <= MOST_BYTES:
+            break
     longest = max(map(len, each))
     return [data.ljust(longest, b"\0") for data in each]
+
+
+def _jpeg(picture: np.ndarray, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
 
 
 def _uri(data: bytes) -> str:
