@@ -68,6 +68,7 @@ def utility(label: str = "acne", **gains: tuple[float, float, float]) -> dict:
     arms = {name: dict(arm) for name in ("real", "augmented", "both_100", "synthetic", "placebo")}
     for name in list(arms)[1:]:
         arms[name] |= {**of("gain", 0.001, -0.02, 0.022), "detectable": 0.031}
+        arms[name] |= of("gain_over_other", 0.002, -0.02, 0.024)
     none = (0.001, -0.02, 0.022)
     arms["both_100"] |= {**of("over_placebo", *none), **of("over_augmented", *none)}
     for name, values in gains.items():

@@ -168,7 +168,9 @@ def test_metrics_are_finite(repository):
 def test_the_trial_judges_every_arm(repository):
     found = json.loads((repository / "metrics/utility.json").read_text())
     assert found["ran"] and found["identity"]["n_synthetic"] == 5
-    assert {"real", "augmented", found["main"], "synthetic", "placebo"} == {*found["arms"]}
+    assert {"real", "real_encoded", "augmented", found["main"], "synthetic", "placebo"} == {
+        *found["arms"]
+    }
     assert all(0 <= arm["auroc"] <= 1 for arm in found["arms"].values())
     with (repository / "data/utility/arms.csv").open() as stream:
         arms = {(row["arm"], row["version"]) for row in csv.DictReader(stream)}

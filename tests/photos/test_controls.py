@@ -111,7 +111,7 @@ def test_a_near_duplicate_in_the_other_folder_is_in_the_same_set(given, tmp_path
 
 def test_the_same_photo_in_both_folders_is_refused(given, tmp_path):
     shutil.copy(given[0] / "p3_1.png", given[1] / "acne/z9_0.png")
-    with pytest.raises(InputError, match=r"acne/z9_0\.png is .*photos/p3_1\.png"):
+    with pytest.raises(InputError, match=r"acne/z9_0\.png \(acne\) is .*photos/p3_1\.png \(mpox\)"):
         prepare(given, tmp_path)
     assert not (tmp_path / "out/prepared").exists() and not (tmp_path / "out/controls").exists()
 
@@ -161,6 +161,10 @@ def test_none_is_a_table_that_says_so(given, tmp_path):
         (lambda s, c: table.write(c, ["site"], {}), "has no column label"),
         (lambda s, c: shutil.rmtree(c), "no such folder"),
         (lambda s, c: [shutil.rmtree(each) for each in c.iterdir()], "holds no picture"),
+        (lambda s, c: put(c / "Mpox", "q0", range(2)), "its label is 'Mpox'; expected"),
+        (lambda s, c: put(c / "none", "q0", range(2)), "its label is 'none'"),
+        (lambda s, c: [shutil.rmtree(c), put(c / "acne", "q0", range(2))], "data.controls: "),
+        (lambda s, c: shutil.copy(c / "acne/a0_0.png", c / "eczema/e0_7.png"), "two labels"),
         (lambda s, c: (c / "acne/a0_0.png").write_text("no"), r"a0_0\.png: is no JPEG"),
         (lambda s, c: put(c / "acne", "A0", range(1)), "would be two patients"),
     ],

@@ -14,7 +14,10 @@ UP, NONE, DOWN = (0.03, 0.01, 0.05), (0.001, -0.02, 0.022), (-0.04, -0.06, -0.02
     [
         ({}, "unsure", "cannot be told (AUROC 0.800, a gain of +0.001, interval −0.020 to +0.022): "
          "with 52 test patients only a gain of 0.031 or more would be found."),
-        ({"gain": DOWN}, "off", "They harm a classifier of mpox (AUROC 0.800, a gain of −0.040"),
+        ({"gain": DOWN}, "unsure", "cannot be told"),  # a loss against one baseline alone
+        ({"gain": (0.03, float("nan"), float("nan"))}, "unsure", "cannot be told"),
+        ({"gain": DOWN, "gain_over_other": DOWN}, "off",
+         "They harm a classifier of mpox (AUROC 0.800, a gain of −0.040"),
         ({"gain": UP}, "unsure", "no more than the base's own pictures may give it"),
         ({"gain": UP, "over_placebo": UP}, "unsure", "no more than augmentation may give it"),
         ({"gain": UP, "over_placebo": UP, "over_augmented": UP}, "fine",
@@ -25,6 +28,17 @@ UP, NONE, DOWN = (0.03, 0.01, 0.05), (0.001, -0.02, 0.022), (-0.04, -0.06, -0.02
 def test_only_what_is_beyond_chance_placebo_and_augmentation_is_called_help(gains, state, text):
     found, said = section.verdict(utility(**gains))
     assert found == state and text in said
+
+
+def test_an_alarm_and_a_faultless_classifier_leave_nothing_to_say():
+    gains = dict.fromkeys(("gain", "over_placebo", "over_augmented"), UP)
+    alarmed = utility(**gains)
+    alarmed["guards"]["masked_alarm"] = True
+    state, text = section.verdict(alarmed)
+    assert state == "unsure" and "surroundings alone tell" in text
+    faultless = utility(gain=(0.0, 0.0, 0.0))
+    faultless["arms"]["both_100"]["detectable"] = 0.0
+    assert "makes no mistake" in section.verdict(faultless)[1]
 
 
 def test_worth_is_said_with_the_bound_that_it_stops_at():

@@ -23,6 +23,14 @@ def test_the_probe_tells_a_shift_and_finds_none_where_none_is():
     assert loud.low > 0.8
 
 
+def test_the_probe_of_three_patients_reads_all_pictures_and_is_the_same_again():
+    rng = np.random.default_rng(0)
+    real, fake = rng.standard_normal((12, 30)), rng.standard_normal((60, 30))
+    who = [str(k // 4) for k in range(12)]
+    one, two = (guards.probe(real, who, fake, np.random.default_rng(1)) for _ in range(2))
+    assert (one.value, one.low) == (two.value, two.low) and 0.2 < one.value < 0.8
+
+
 def test_colour_or_background_that_tells_nearly_as_much_is_an_alarm():
     told, nothing = Estimate(0.85, 0.8, 0.9), Estimate(0.52, 0.45, 0.59)
     names = ("probe", "probe_encoded", "colour", "masked")

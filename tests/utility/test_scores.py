@@ -83,4 +83,11 @@ def test_every_draw_has_both_kinds_and_a_patient_of_both_comes_as_a_whole():
     times = scores.redraw(["a", "a", "b", "c", "d"], mpox, np.random.default_rng(0))
     assert times.shape == (1 + scores.DRAWS, 5) and (times[0] == 1).all()
     assert (times[:, 0] == times[:, 1]).all()
-    assert (times[:, [0, 2]].sum(1) == 2).all() and (times[:, 3:].sum(1) == 2).all()
+    assert (
+        (times[:, 0] == 1).all() and (times[:, 2] == 1).all() and (times[:, 3:].sum(1) == 2).all()
+    )
+    # Where every control is of a patient with mpox, and not every patient has one.
+    few = scores.redraw(
+        ["a", "a", "b", "c"], np.array([1, 0, 1, 1], bool), np.random.default_rng(0)
+    )
+    assert (few[:, 1] == 1).all() and (few[:, 2:].sum(1) == 2).all()

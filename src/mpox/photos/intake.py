@@ -14,6 +14,7 @@ from mpox.photos import patients
 logger = logging.getLogger(__name__)
 
 CAPTION = ".txt"  # beside a photo, as kohya has it
+MPOX = "mpox"  # no control's label
 
 
 class Intake(NamedTuple):
@@ -48,7 +49,9 @@ def read_controls(controls: Path, source: Path, data: Data) -> list[Intake]:
     if known and "label" not in known.columns:
         raise InputError(f"data.controls: {known.file}: has no column label; it says of what")
     if known:
-        return [_read(controls, source, data, ("label",))]
+        found = [_read(controls, source, data, ("label",))]
+        _check_labels(controls, found)
+        return found
     paths, others = listing.find(controls)
     if astray := [path for path in paths if path.parent == controls]:
         raise InputError(
@@ -73,7 +76,21 @@ def read_controls(controls: Path, source: Path, data: Data) -> list[Intake]:
     for path, reason in others.items():  # in no label's folder
         if path.relative_to(controls).parts[0] not in labels:
             found[0].others[path] = reason
+    _check_labels(controls, found)
     return found
+
+
+def _check_labels(controls: Path, found: list[Intake]) -> None:
+    """InputError for a control without a label, or called mpox."""
+    for each in found:
+        for name, said in each.columns["label"].items():
+            if said.lower() in table.NOTHING:
+                raise InputError(f"data.controls: {line(each.names[name])}: its label is {said!r}")
+            if said.casefold() == MPOX:
+                raise InputError(
+                    f"data.controls: {line(each.names[name])}: its label is {said!r}; expected "
+                    f"photos of other conditions in {controls}"
+                )
 
 
 def is_none(controls: Path) -> bool:

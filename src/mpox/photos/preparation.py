@@ -27,6 +27,7 @@ from mpox.photos import (
 )
 from mpox.photos.intake import Intake
 
+FEWEST_CONTROLS = {"train": 2, "val": 1, "test": 2}  # patients
 APART = 1000.0  # degrees, further than tones can be: labels are split one after the other
 
 
@@ -77,7 +78,7 @@ def prepare(
         refused = _refused(paths, looked, data)
         usable = {name: photo for name, photo in looked.items() if not photo.reason}
         twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
-        _check_labels(twins, photos, paths)
+        _check_labels(twins, [photos, *others], paths)
         groups, near = _group(usable, twins, patient, data.duplicate_distance, workers)
         kept = {name: photo for name, photo in usable.items() if name not in twins}
         try:
@@ -114,12 +115,17 @@ def _refused(
     return refused
 
 
-def _check_labels(twins: Mapping[str, str], photos: Intake, paths: Mapping[str, Path]) -> None:
-    """InputError for a control with the very pixels of an mpox photo: one of the two is wrong."""
-    both = [(a, b) for a, b in twins.items() if (a in photos.names) != (b in photos.names)]
+def _check_labels(
+    twins: Mapping[str, str], intakes: Sequence[Intake], paths: Mapping[str, Path]
+) -> None:
+    """InputError for photos with the same pixels and two labels: one of these is wrong."""
+    photos, *controls = intakes
+    label = dict.fromkeys(photos.names, intake.MPOX)
+    label |= {name: said for each in controls for name, said in each.columns["label"].items()}
+    both = [(a, b) for a, b in twins.items() if label[a] != label[b]]
     if both:
-        lines = [f"{line(paths[a])} is {line(paths[b])}" for a, b in both]
-        head = "data.controls: photos of mpox stand among the controls:"
+        lines = [f"{line(paths[a])} ({label[a]}) is {line(paths[b])} ({label[b]})" for a, b in both]
+        head = "data.controls: one photo has two labels:"
         raise InputError("\n".join([head, *lines]))
 
 
@@ -156,7 +162,15 @@ def _split(
             of_group |= splits.split(left, shares, seed)
         except InputError as error:
             raise InputError(f"data.controls: {error}") from None
-    return {name: of_group[groups[name]] for name in kept}
+    of = {name: of_group[groups[name]] for name in kept}
+    for part, least in FEWEST_CONTROLS.items() if controls else ():
+        found = {groups[name] for name in kept if name in label and of[name] == part}
+        if len(found) < least:
+            raise InputError(
+                f"data.controls: photos of {len(found)} patients (or groups of duplicates) fall to "
+                f"data.split.{part}, and a classifier needs {least}: more patients, or data/none"
+            )
+    return of
 
 
 def _put(

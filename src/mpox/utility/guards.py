@@ -77,11 +77,13 @@ def probe(
     of_fake = np.arange(len(rows)) >= len(real)
     who = [*(f"real {each}" for each in patients), *(f"fake {k}" for k in range(len(fake)))]
     patient = halves.numbered(who)
+    sides = [np.unique(patient[~of_fake]), np.unique(patient[of_fake])]
+    folds = min(FOLDS, *map(len, sides))
     fold = np.empty(patient.max() + 1, int)
-    for chosen in (np.unique(patient[~of_fake]), np.unique(patient[of_fake])):
-        fold[chosen] = rng.permutation(len(chosen)) % FOLDS
-    said = np.empty(len(rows))
-    for k in range(min(FOLDS, len(np.unique(patient[~of_fake])))):
+    for chosen in sides:
+        fold[chosen] = rng.permutation(len(chosen)) % folds
+    said = np.full(len(rows), np.nan)
+    for k in range(folds):
         out = fold[patient] == k
         fitted = classifier.fit(rows[~out], of_fake[~out], strengths=np.array([STRENGTH]))
         said[out] = rows[out] @ fitted.weights

@@ -80,11 +80,16 @@ class Judge:
         value = float(one[:, 0].mean() - two[:, 0].mean())
         return Estimate(value, value - halves.Z * error, value + halves.Z * error), error
 
-    def gain(self, arm: Arm, baselines: Sequence[Arm]) -> tuple[Estimate, float]:
-        """Over the better of the baselines; and the smallest gain that 80 % power would have."""
+    def gain(self, arm: Arm, baselines: Sequence[Arm]) -> dict[str, Any]:
+        """Over the better of the baselines, beyond which it helps; and over the other one.
+
+        Only what is below 0 over both is a loss. `detectable`: the smallest gain that 80 % power
+        would have found.
+        """
         found = [self.difference(arm, each) for each in baselines]
         gain, error = min(found, key=lambda each: each[0].value)
-        return gain, POWER * error
+        other = max(found, key=lambda each: each[0].high)[0]
+        return {"gain": gain, "gain_over_other": other, "detectable": POWER * error}
 
     def worth(self, points: Mapping[int, Arm], real: Arm, arm: Arm) -> Estimate:
         """Which patients are in training is chance too: repeats are drawn again.

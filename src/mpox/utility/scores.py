@@ -12,13 +12,15 @@ DRAWS = 499  # of the bootstrap: a standard error to 3 %
 def redraw(patients: Sequence[str], mpox: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How often each of n pictures is taken in a bootstrap of whole patients, (1 + DRAWS)×n.
 
-    The first row is the pictures as they are. Patients with a picture of mpox and those without are
-    drawn apart, so that every draw has both (a stratified bootstrap of clusters).
+    The first row is the pictures as they are. Patients with pictures of mpox alone, of controls
+    alone and of both are drawn apart, so that every draw has both (a stratified bootstrap of
+    clusters).
     """
     patient = halves.numbered(patients)
     times = np.ones((1 + DRAWS, int(patient.max()) + 1))
-    with_mpox = np.isin(np.arange(times.shape[1]), patient[mpox])
-    for own in (np.flatnonzero(with_mpox), np.flatnonzero(~with_mpox)):
+    every = np.arange(times.shape[1])
+    stratum = np.isin(every, patient[mpox]) + 2 * np.isin(every, patient[~mpox])
+    for own in (np.flatnonzero(stratum == kind) for kind in (1, 2, 3)):
         if len(own):
             times[1:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), DRAWS)
     return times[:, patient]

@@ -80,14 +80,14 @@ def measure(sets: Sets, seed: int) -> Result:
         "main": main,
         "arms": _arms(found, of, main, judge),
         "worth": {
-            "patients": judge.worth(curves["real"], found["plain"]["real"], found[of[main]][main]),
+            "patients": judge.worth(curves["real"], found["plain"]["real"], found["plain"][main]),
             "most": max(curves["real"]),
         },
         "curve": {
             kind: {str(number): {"auroc": judge.auroc(arm)} for number, arm in each.items()}
             for kind, each in curves.items()
         },
-        "guards": guarded | guards.alarms(guarded, judge.value(found[of["real"]]["real"])),
+        "guards": guarded | guards.alarms(guarded, judge.value(found["plain"]["real"])),
     }
     rows = [
         judge.row(arm, name, version, group, chosen)
@@ -122,15 +122,16 @@ def _better(found: Versions, name: str) -> str:
 
 
 def _arms(found: Versions, of: Mapping[str, str], main: str, judge: Judge) -> dict[str, Any]:
-    """Every arm in its better version, and what it gains over the better of the real ones."""
-    chosen = {name: found[version][name] for name, version in of.items()}
-    real = [found[version]["real"] for version in found]
+    """Both real arms, every other in its better version, and what these gain over the real ones."""
+    real = {"real": found["plain"]["real"], "real_encoded": found["encoded"]["real"]}
+    chosen = real | {name: found[v][name] for name, v in of.items() if name != "real"}
+    versions = {**of, "real": "plain", "real_encoded": "encoded"}
     said: dict[str, Any] = {}
     for name, arm in chosen.items():
-        said[name] = {"version": of[name], "n_mpox": arm.n_mpox, "n_controls": arm.n_controls}
-        said[name] |= judge.measures(arm)
-        if name != "real":
-            said[name]["gain"], said[name]["detectable"] = judge.gain(arm, real)
+        said[name] = {"version": versions[name], "n_mpox": arm.n_mpox}
+        said[name] |= {"n_controls": arm.n_controls, **judge.measures(arm)}
+        if name not in real:
+            said[name] |= judge.gain(arm, list(real.values()))
         said[name]["by"] = judge.by_group(arm)
     for other in ("augmented", "placebo"):
         if other in chosen:
