@@ -146,7 +146,7 @@ def main() -> None:
     def perfect(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng, 3), rng)
         fresh = pool.some(pool.fresh_rows, 5 * 3 * EACH, rng)
-        return course.judge.gain(course.both(fresh), [course.real()])[0].low > 0
+        return course.judge.gain(course.both(fresh), [course.real()])["gain"].low > 0
 
     count("fresh phantoms, 5 to 1, beside 3 real patients", "gain beyond its interval", perfect)
 
@@ -170,7 +170,7 @@ def main() -> None:
     def false(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng), rng)
         both = course.both(pool.some(pool.false, 128, rng))
-        return course.judge.gain(both, [course.real()])[0].high < 0
+        return course.judge.gain(both, [course.real()])["gain"].high < 0
 
     count("chickenpox called mpox", "a loss", false)
 
