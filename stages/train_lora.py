@@ -10,14 +10,15 @@ def main(
     params: Params, augmented: Path, val: Path, class_pictures: Path, out: Path, curves: Path
 ) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
-    from mpox import checkpoints, folders, processes
+    from mpox import checkpoints, folders, processes, seeds
     from mpox.diffusion import training
 
     process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out, curves)
     model = Path(params.model.path)
-    settings = {"train": params.train, "resolution": params.resolution, "seed": params.seed}
+    seed = seeds.first(params.train.seed, params.seed)
+    settings = {"train": params.train, "resolution": params.resolution, "seed": seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, class_pictures, model])
     result = training.train(
         augmented,
@@ -27,7 +28,7 @@ def main(
         work,
         params.train,
         params.resolution,
-        params.seed,
+        seed,
     )
     if process.is_main_process:
         folders.copy(result / "curves", curves)

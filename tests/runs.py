@@ -87,6 +87,16 @@ def utility(label: str = "acne", **gains: tuple[float, float, float]) -> dict:
     }  # fmt: skip
 
 
+def privacy(**changes) -> dict:
+    """metrics/privacy.json of an attack that finds nobody."""
+    return {
+        "identity": {"lora_sha256": "0" * 64, "patients": "known", "n_training": 128,
+                     "n_test": 104, "patients_training": 32, "patients_test": 26, "noises": 16},
+        "auc": 0.5, "auc_lo": 0.36, "auc_hi": 0.64, "auc_null": 0.5, "detectable": 0.7,
+        "tpr": 0.03, "tpr_lo": 0.0, "tpr_hi": 0.16, "tpr_null": 0.04, "false_alarms": 0.05,
+    } | changes  # fmt: skip
+
+
 def picture(*key: int, side: int = SIDE) -> np.ndarray:
     """A smooth random picture, uint8 side×side×3."""
     coarse = np.random.default_rng(key).integers(40, 256, (4, 4, 3), dtype=np.uint8)
@@ -101,6 +111,7 @@ def finished(
     metrics: dict | None = None,
     trial: dict | None = None,
     reading: dict | None = None,
+    attack: dict | None = None,
     draw=picture,
 ) -> Run:
     """n pictures in every set, two seeds' validation pictures at three steps."""
@@ -157,6 +168,7 @@ def finished(
         "evaluation": metrics or evaluation(n),
         "utility": trial or utility(),
         "reading": reading or {"ran": False},
+        "privacy": attack or privacy(),
         "train/metrics": {"step": 8, "selected": {"step": 8, "val_loss": 0.2}},
     }
     for name, content in contents.items():

@@ -228,6 +228,7 @@ class PriorPreservation(Section):
 
 
 class Train(Section):
+    seed: Natural | None  # null: the run's
     rank: Count
     alpha: Positive
     rslora: bool
@@ -312,6 +313,7 @@ class Prompt(Section):
 
 
 class Generate(Drawing):
+    seed: Natural | None  # null: the training's
     prompts: tuple[Prompt, ...]  # in the place of prompt
     fields: Literal["as_training"] | tuple[Values, ...]  # of the prompts
     num_images: Enough

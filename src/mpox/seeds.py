@@ -12,3 +12,8 @@ def derive(seed: int, *key: str | int) -> int:
     """
     digest = hashlib.sha256(json.dumps([seed, *key]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def first(*seeds: int | None) -> int:
+    """The first that is given: a training's own, or the run's."""
+    return next(seed for seed in seeds if seed is not None)

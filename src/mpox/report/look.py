@@ -149,11 +149,12 @@ def _learning(run: Run) -> dict[str, Any]:
     files = [listing.find(each)[0] for each in steps.values()]
     shown = iter(encode([_read(run, path) for column in files for path in column], LEARNING))
     prompt, columns = run.params.train.validation_prompt, []
+    of_training = seeds.first(run.params.train.seed, run.params.seed)
     for step, paths in zip(steps, files, strict=True):
         of = "the base alone" if step == 0 else f"step {step}"
         column = []
         for i, _ in enumerate(paths):
-            seed = seeds.derive(run.params.seed, "validation", i)
+            seed = seeds.derive(of_training, "validation", i)
             title = f"{of}, seed {i + 1} of {len(paths)}"
             said = _said(f"synthetic: {title}", prompt, seed=seed)
             column.append(Shown(*next(shown), "synthetic", title, said))

@@ -10,6 +10,7 @@ from mpox.report import (
     look,
     measures,
     paper,
+    privacy,
     provenance,
     reading,
     utility,
@@ -18,7 +19,7 @@ from mpox.report import (
 from mpox.report.run import Run
 
 # In the reader's order; each has `section(run)`, the context of templates/<name>.html.
-SECTIONS = (words, look, measures, utility, reading, learning, data, provenance, paper)
+SECTIONS = (words, look, measures, privacy, utility, reading, learning, data, provenance, paper)
 
 
 def build(run: Run) -> str:

@@ -62,6 +62,11 @@ class Run:
         return _json(self.metrics / "utility.json")
 
     @cached_property
+    def privacy(self) -> dict[str, Any]:
+        """The flat content of metrics/privacy.json."""
+        return _json(self.metrics / "privacy.json")
+
+    @cached_property
     def reading(self) -> dict[str, Any]:
         """The flat content of metrics/reading.json."""
         return _json(self.metrics / "reading.json")

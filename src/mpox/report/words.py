@@ -11,7 +11,7 @@ from typing import Any
 
 from mpox import estimate
 from mpox.estimate import Estimate
-from mpox.report import utility
+from mpox.report import privacy, utility
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
 
@@ -39,7 +39,8 @@ def section(run: Run) -> dict[str, Any]:
     """The context of templates/words.html."""
     state, text = utility.verdict(run.utility)
     helps = Sentence("helps", state, text, "utility")
-    return {"sentences": [*sentences(run.evaluation, run.preparation), helps]}
+    remembers = Sentence("remembers", *privacy.verdict(run.privacy), "auc")
+    return {"sentences": [*sentences(run.evaluation, run.preparation), remembers, helps]}
 
 
 def sentences(evaluation: Mapping[str, Any], preparation: Mapping[str, float]) -> list[Sentence]:

@@ -1,0 +1,1 @@
+"""Do the weights give away whose photos they were trained on?"""

@@ -1,0 +1,54 @@
+"""Section "Weights": what an attack on the LoRA itself finds of the training patients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpox import estimate
+from mpox.estimate import Estimate
+from mpox.report.run import Run
+
+BOUND = 0.6  # AUC: an attack whose interval stays below gives hardly anybody away
+
+
+def section(run: Run) -> dict[str, Any]:
+    """The context of templates/privacy.html."""
+    found = run.privacy
+    state, text = verdict(found)
+    return {
+        "of": found["identity"],
+        "state": state,
+        "verdict": text,
+        "auc": of(found, "auc"),
+        "tpr": of(found, "tpr"),
+        "detectable": found["detectable"],
+        "false_alarms": found["false_alarms"],
+    }
+
+
+def of(found: Mapping[str, Any], name: str) -> Estimate:
+    """A measure that must be there."""
+    read = estimate.read(found, name)
+    assert read
+    return read
+
+
+def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
+    """A state of words.STATES, and one sentence on whether the weights remember patients."""
+    auc, counts = of(found, "auc"), found["identity"]
+    said = f"AUC {auc.value:.2f}, interval {auc.low:.2f} to {auc.high:.2f}, 0.50 is a guess"
+    whom = (
+        f"{counts['patients_training']} training patients from {counts['patients_test']} others"
+        if counts["patients"] == "known"
+        else f"{counts['n_training']} training photos from {counts['n_test']} others"
+    )
+    if auc.low > 0.5:
+        return "off", (
+            f"The weights remember whom they were trained on: an attack tells {whom} ({said}). "
+            "Who has them can find out whose photos were used."
+        )
+    text = (
+        f"An attack on the weights does not tell {whom} ({said}); one of "
+        f"{found['detectable']:.2f} or more would most likely have been found. A better attack may "
+        "find more."
+    )
+    return "fine" if auc.high < BOUND else "unsure", text
