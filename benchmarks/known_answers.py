@@ -94,7 +94,7 @@ def main() -> None:
             test = collect("test", draw(2000 + seed, PATIENTS["test"], EACH))
             first, second = (draw(start + seed, FRESH, 1) for start in (3000, 4000))
             old, new = (measured(test, collect("fresh", each)) for each in (second, first))
-            for row in comparison.compare(old, new):
+            for row in comparison.compare([old], [new]):
                 inside[row.name] += row.new.like_real
                 changed[row.name] += row.beyond_noise
         for name, count in inside.items():
@@ -104,7 +104,7 @@ def main() -> None:
             )
         for name, (spoil, meant) in SPOILT.items():
             spoilt = collect("spoilt", spoil(first, training))
-            rows = comparison.compare(new, measured(test, spoilt))
+            rows = comparison.compare([new], [measured(test, spoilt)])
             beyond = {
                 row.name: f"{row.name} {row.old.value:.3g} → {row.new.value:.3g} ± {row.noise:.2g}"
                 for row in rows

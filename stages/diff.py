@@ -3,13 +3,15 @@
 python -m stages.diff [OLD [NEW]]
 
 OLD and NEW are anything git or DVC knows a state of the repository by: a branch, a commit, an
-experiment. OLD is HEAD, NEW the working tree unless named. The page, data/report/diff.html, has the
-parameters that differ and the same seeds' pictures too. Stops with 1, and says why, where the two
-do not compare.
+experiment. OLD is HEAD, NEW the working tree unless named. Runs in the history that differ from
+either in train.seed or generate.seed alone are its replicates: then the means are compared. The
+page, data/report/diff.html, has the parameters that differ and the same seeds' pictures too. Stops
+with 1, and says why, where the two do not compare.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import stages
@@ -18,23 +20,31 @@ from mpox.errors import InputError
 from mpox.measures import comparison
 from mpox.report import diff as page
 from mpox.report.provenance import flat
+from stages import replicates
+from stages.replicates import LOCK, METRICS
 
-METRICS, PICTURES, PAGE = "metrics/evaluation.json", "data/synthetic", Path("data/report/diff.html")
+PICTURES, PAGE = "data/synthetic", Path("data/report/diff.html")
 TREE = "the working tree"
 
 
 def diff(old: str = "HEAD", new: str | None = None) -> str:
     """The comparison of two revisions, after the page is written; None is the working tree."""
-    before, after = _side(old), _side(new)
+    sides = {revision: _side(revision) for revision in (old, new)}
+    (before, one), (after, other) = sides[old], sides[new]
+    # Two that differ in seeds alone are replicates of one another: each stands for itself.
+    if not (one and other and one.repeats(other)):
+        before, after = (
+            replace(side, runs=replicates.find(recipe, side.metrics)) if recipe else side
+            for side, recipe in ((before, one), (after, other))
+        )
     folders.write(PAGE, page.build(before, after).encode())
     sys.stderr.write(f"to look at in a browser: {PAGE}\n")
-    return comparison.markdown(
-        before.metrics, after.metrics, comparison.compare(before.metrics, after.metrics)
-    )
+    rows = comparison.compare(before.runs, after.runs)
+    return comparison.markdown(before.metrics, after.metrics, rows)
 
 
-def _side(revision: str | None) -> page.Side:
-    """What a revision's page needs: of its files in git, and in DVC's cache or remote."""
+def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
+    """What a revision's page needs, of git's files and DVC's cache or remote, and its recipe."""
     import dvc.api
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
@@ -43,7 +53,8 @@ def _side(revision: str | None) -> page.Side:
     name = revision or TREE
     try:
         files = dvc.api.DVCFileSystem(rev=revision)
-        metrics = json.loads(files.read_text(METRICS))
+        content = files.read_bytes(METRICS)
+        metrics = json.loads(content)
     except FileNotFoundError:
         raise InputError(f"{name}: has no {METRICS}") from None
     except RevError as error:
@@ -61,13 +72,14 @@ def _side(revision: str | None) -> page.Side:
     listed = read(f"{PICTURES}/{table.NAME}")
     drawn = table.parse(Path(PICTURES, table.NAME), listed).rows if listed else {}
     files_of = {row["seed"]: file for file, row in drawn.items()}
-    return page.Side(
+    side = page.Side(
         name,
         flat(_parameters(read("params.yaml") or b"{}")),
-        metrics,
+        [metrics],
         {row["seed"]: row["text"] for row in drawn.values()},
         lambda seed: read(f"{PICTURES}/{files_of[seed]}"),
     )
+    return side, replicates.recipe(read(LOCK) or b"", content)
 
 
 def _parameters(content: bytes) -> dict:

@@ -1,23 +1,66 @@
-"""The LoRA for ComfyUI or AUTOMATIC1111, in kohya's format: `python -m stages.export LORA FILE`.
+"""The LoRA for others: a folder for the Hugging Face Hub, or a file for other programs.
 
-LORA is the folder that `train_lora` wrote, or a `checkpoint-N` in it; FILE the .safetensors file to
-write. No stage of DVC's: nothing follows from the file.
+python -m stages.export LORA FOLDER [--accept-risk]   # after dvc repro; then: hf upload NAME FOLDER
+python -m stages.export LORA FILE.safetensors         # for ComfyUI, AUTOMATIC1111: kohya's format
+
+LORA is the folder that `train_lora` wrote; for a FILE it may be a `checkpoint-N` in it. The FOLDER
+has a card with what metrics/ says of this LoRA; where it may give patients away, a flag is asked
+for. No stage of DVC's: nothing follows from either.
 """
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
 import stages
+from mpox.errors import InputError
+from stages import replicates
+
+RISK = "--accept-risk"
+METRICS = ("evaluation", "prepare", "privacy")
 
 
-def main(adapter: Path, file: Path) -> None:
-    from mpox.diffusion import kohya
+def main(adapter: Path, out: Path, accepted: bool) -> None:
+    if out.suffix == ".safetensors":
+        from mpox.diffusion import kohya
 
-    kohya.export(adapter, file)
+        kohya.export(adapter, out)
+        return
+    from mpox.report import sharing
+
+    evaluation, preparation, attack = (_read(Path("metrics", f"{name}.json")) for name in METRICS)
+    _check_recorded(adapter)
+    sharing.write(out, adapter, evaluation, preparation, attack, accepted)
+
+
+def _check_recorded(adapter: Path) -> None:
+    """InputError unless dvc.lock records that the evaluation is of pictures of this very LoRA."""
+    from ruamel.yaml import YAML
+
+    lock, evaluation = Path("dvc.lock"), Path("metrics/evaluation.json")
+    weights = adapter / "pytorch_lora_weights.safetensors"
+    if not weights.is_file():
+        raise InputError(f"{adapter}: holds no {weights.name}")
+    if not lock.is_file() or not replicates.recipe(lock.read_bytes(), evaluation.read_bytes()):
+        raise InputError(f"{evaluation}: is not what {lock} records; expected that (dvc repro)")
+    drawn = YAML(typ="safe").load(lock)["stages"]["generate"]["deps"]
+    if hashlib.md5(weights.read_bytes()).hexdigest() not in [dep["md5"] for dep in drawn]:
+        raise InputError(f"{weights}: {lock} records that another LoRA was measured (dvc repro)")
+
+
+def _read(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{file}: not found; expected what dvc repro writes") from None
+    except ValueError as error:
+        raise InputError(f"{file}: no JSON: {error}") from None
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    given = [word for word in sys.argv[1:] if word != RISK]
+    if len(given) != 2 or any(word.startswith("--") for word in given):
         sys.exit(f"usage: {__doc__}")
     with stages.plain_errors():
-        main(*map(Path, sys.argv[1:]))
+        main(Path(given[0]), Path(given[1]), RISK in sys.argv)

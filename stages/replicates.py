@@ -63,7 +63,7 @@ def _gather(
             whose = [made[str(p)] for p in (path, *path.parents) if str(p) in made]
             todo += whose[:1]
             if not whose:
-                inputs[str(path)] = dep["md5"]
+                inputs[str(path)] = str(dep["md5"])
         for given in stages[name].get("params", {}).values():
             params |= flat(given)
     return inputs, params
@@ -96,12 +96,10 @@ def _history() -> Iterator[tuple[bytes, bytes]]:
             end = stored.index(b"\n", start)
             words = stored[start:end].split()
             start = end + 1
-            if words[-1] == b"missing":
-                pair.append(None)
-                continue
-            size = int(words[2])
-            pair.append(stored[start : start + size])
-            start += size + 1
-        if None not in pair and tuple(pair) not in seen:
+            if words[-1] != b"missing":
+                size = int(words[2])
+                pair.append(stored[start : start + size])
+                start += size + 1
+        if len(pair) == 2 and tuple(pair) not in seen:
             seen.add(tuple(pair))
             yield pair[0], pair[1]

@@ -77,7 +77,7 @@ def inside(repository, monkeypatch) -> Path:
 def test_both_runs_side_by_side(inside):
     said = diff("first", "second")
     found = Page((inside / PAGE).read_text())
-    assert said.startswith("**Beyond noise: precision.**")
+    assert "**Beyond noise: precision.**" in said
     text = " ".join(found.text.split())
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
@@ -139,7 +139,7 @@ def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path)
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("**Beyond noise: precision.**")
+    assert "**Beyond noise: precision.**" in done.stdout
     assert "to look at in a browser: data/report/diff.html" in done.stderr
     text = " ".join(Page((copy / PAGE).read_text()).text.split())
     assert "The pictures of first are not" in text and "The pictures of second are not" in text

@@ -17,6 +17,7 @@ from mpox.estimate import Estimate
 from mpox.measures import rates
 
 POWER = 0.8
+TINY = 1e-12  # off the root at 0 and at 1, where the variance is none
 RATE = 0.01  # of false positives, where so few are to be had
 BOUND = 0.6  # AUC: above it an attack tells more than we would call a weak hint
 
@@ -76,10 +77,10 @@ def interval(value: float, m: int, n: int) -> tuple[float, float]:
     z = float(norm.ppf(0.975))
 
     def outside(theta: float) -> float:
-        return (value - theta) ** 2 - z**2 * _variance(theta, m, n)
+        return abs(value - theta) - z * sqrt(_variance(theta, m, n))
 
-    low = 0.0 if value == 0 else float(brentq(outside, 0.0, value))
-    high = 1.0 if value == 1 else float(brentq(outside, value, 1.0))
+    low = float(brentq(outside, 0.0, value - TINY)) if value > 0 else 0.0
+    high = float(brentq(outside, value + TINY, 1.0)) if value < 1 else 1.0
     return low, high
 
 

@@ -11,7 +11,7 @@ from mpox.diffusion import base, concepts, lora, loss
 from mpox.diffusion.concepts import VAL_TIMESTEPS, Concept
 from mpox.errors import InputError
 
-DRAWS = 2  # of noise, at each of VAL_TIMESTEPS timesteps
+DRAWS = 1  # of noise, at each of VAL_TIMESTEPS timesteps
 
 
 def gains(

@@ -1,8 +1,9 @@
 """The page of two runs: parameters, measures with verdicts, the same seeds' pictures."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import copysign, inf
 from typing import Any
 
 from mpox.errors import InputError
@@ -20,9 +21,13 @@ class Side:
 
     name: str  # the revision, or "the working tree"
     params: Mapping[str, str]  # by dotted key
-    metrics: Mapping[str, Any]  # metrics/evaluation.json
+    runs: Sequence[Mapping[str, Any]]  # metrics/evaluation.json, and those of its replicates
     prompts: Mapping[str, str]  # of the synthetic pictures, by seed; none where they are not here
     picture: Callable[[str], bytes | None]  # the PNG file of a seed, if it is to be had
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        return self.runs[0]
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,27 @@ class Change:
     @property
     def off(self) -> float:
         """In units of noise; above 1 worse beyond it."""
-        noise = self.row.noise
-        return self.row.change / noise * self.about.worse if noise else 0.0
+        return self._in_noise(self.row.change)
 
     @property
     def point(self) -> float:
         return place(self.off)
+
+    @property
+    def replicates(self) -> dict[str, list[float]] | None:
+        """Where each training is on the axis, whose middle is the mean of the old ones."""
+        if not self.row.replicated:
+            return None
+        return {
+            side: [place(self._in_noise(value - self.row.means[0])) for value in values]
+            for side, values in (("old", self.row.olds), ("new", self.row.news))
+        }
+
+    def _in_noise(self, change: float) -> float:
+        noise, worse = self.row.noise, change * self.about.worse
+        if noise:
+            return worse / noise
+        return copysign(inf, worse) if worse else 0.0
 
     @property
     def beyond_edge(self) -> bool:
@@ -59,7 +79,7 @@ class Change:
 def build(old: Side, new: Side) -> str:
     """The page, one HTML file that needs no other and no network."""
     try:
-        changes, refusal = [Change(row) for row in comparison.compare(old.metrics, new.metrics)], ""
+        changes, refusal = [Change(row) for row in comparison.compare(old.runs, new.runs)], ""
     except InputError as error:
         changes, refusal = [], str(error)
     pairs = _pairs(old, new)
@@ -69,6 +89,8 @@ def build(old: Side, new: Side) -> str:
         new=new,
         parameters=differing(old.params, new.params),
         changes=changes,
+        basis=comparison.basis([change.row for change in changes]),
+        replicated=any(change.row.replicated for change in changes),
         refusal=refusal,
         others=[] if changes else _values(old.metrics, new.metrics),
         pairs=pairs,

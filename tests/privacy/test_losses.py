@@ -1,0 +1,68 @@
+"""What the attacker measures, by diffusers' own way of using a LoRA."""
+
+import numpy as np
+import pytest
+import torch
+from runs import picture
+
+from mpox import images, table
+from mpox.diffusion import base, concepts, lora
+from mpox.privacy import losses
+
+PROMPT = "a lesion, {tone} skin"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three and five pictures, every other one of dark skin."""
+    for k, (name, number) in enumerate((("members", 3), ("others", 5))):
+        names = [f"{i}.png" for i in range(number)]
+        for i, file in enumerate(names):
+            images.write(tmp_path / name / file, picture(k, i))
+        rows = {file: [["dark", "tan"][i % 2]] for i, file in enumerate(names)}
+        table.write(tmp_path / name, ["tone"], rows)
+    return {name: tmp_path / name for name in ("members", "others")}
+
+
+def save(model, folder, strength: float) -> None:
+    """A LoRA whose B is `strength` times noise; 0, as before the first step."""
+    unet = base.load(model, 16).unet
+    lora.add(unet, 2, 2.0, "attention", seed=1)
+    torch.manual_seed(2)
+    for key, value in unet.named_parameters():
+        if "lora_B" in key:
+            value.data = strength * torch.randn_like(value)
+    lora.save(unet, folder)
+
+
+def test_an_untrained_lora_gains_nothing(tiny_sd, folders, tmp_path):
+    save(tiny_sd, tmp_path / "lora", 0.0)
+    found = losses.gains(folders, tiny_sd, tmp_path / "lora", PROMPT, 16, 7)
+    assert [len(each) for each in found.values()] == [3, 5]
+    assert all((each == 0).all() for each in found.values())
+
+
+@torch.no_grad()
+def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, folders, tmp_path):
+    save(tiny_sd, tmp_path / "lora", 0.3)
+    found = losses.gains(folders, tiny_sd, tmp_path / "lora", PROMPT, 16, 7)["others"]
+    assert np.abs(found).min() > 0
+    pipeline = base.load(tiny_sd, 16)
+    files = sorted(folders["others"].glob("*.png"))
+    said = [PROMPT.format(tone=["dark", "tan"][i % 2]) for i in range(5)]
+    photos = concepts.encode(pipeline, files, said, 16, 7, "others")
+    means = []
+    for adapted in (False, True):
+        if adapted:
+            pipeline.load_lora_weights(tmp_path / "lora")
+        errors = []
+        for draw in range(losses.DRAWS):
+            one = []
+            for x0, epsilon, t, states in photos.fixed(draw):
+                alpha = photos.alphas[t].view(-1, 1, 1, 1)
+                noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon
+                guess = pipeline.unet(noisy, t, states).sample
+                one += ((guess - epsilon) ** 2).mean((1, 2, 3)).tolist()
+            errors.append(one)
+        means.append([np.mean([each[8 * k : 8 * k + 8] for each in errors]) for k in range(5)])
+    assert found == pytest.approx(np.subtract(*means), abs=2e-6)
