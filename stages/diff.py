@@ -24,6 +24,7 @@ from stages import replicates
 from stages.replicates import LOCK, METRICS
 
 PICTURES, PAGE = "data/synthetic", Path("data/report/diff.html")
+INFLUENCES = "data/evaluation/influences.json"
 TREE = "the working tree"
 
 
@@ -39,8 +40,7 @@ def diff(old: str = "HEAD", new: str | None = None) -> str:
         )
     folders.write(PAGE, page.build(before, after).encode())
     sys.stderr.write(f"to look at in a browser: {PAGE}\n")
-    rows = comparison.compare(before.runs, after.runs)
-    return comparison.markdown(before.metrics, after.metrics, rows)
+    return comparison.markdown(before.metrics, after.metrics, page.rows(before, after))
 
 
 def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
@@ -76,6 +76,7 @@ def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
         name,
         flat(_parameters(read("params.yaml") or b"{}")),
         [metrics],
+        json.loads(read(INFLUENCES) or b"null"),
         {row["seed"]: row["text"] for row in drawn.values()},
         lambda seed: read(f"{PICTURES}/{files_of[seed]}"),
     )

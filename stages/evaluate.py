@@ -40,6 +40,7 @@ def main(
         pairs = sheets.pairs(found.pairs)
         images.write(pictures / "suspicious_pairs.jpg", pairs, quality=sheets.QUALITY)
         sheets.write_table(pictures / "suspicious_pairs.csv", found.pairs)
+    folders.write(pictures / "influences.json", json.dumps(found.influences).encode())
     flat = estimate.flatten(found.measures)
     folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
     checkpoints.sweep("train_lora", "generate")

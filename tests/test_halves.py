@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mpox import halves
+from mpox.estimate import Influence
 
 
 def test_halves_share_no_patient_and_have_one_size():
@@ -61,5 +62,53 @@ def test_noise_is_that_of_one_sets_mean(size):
             x[a].mean() * (y[one].mean() - y[other].mean())
             for a, (one, other) in zip(firsts, sides, strict=True)
         ]
-        found.append(halves.noise(np.array(differences), sides, 80) / abs(x.mean()))
+        influence = halves.influence(np.array(differences), sides, [""] * 80)
+        found.append(influence.noise / abs(x.mean()))
     assert np.median(found) == pytest.approx(halves.Z * 2 / np.sqrt(80), rel=0.15)
+
+
+def test_a_laid_down_number_of_each_stratum_is_no_noise():
+    """Halves of pictures of two prompts, far apart: only what differs within one counts."""
+    rng, found = np.random.default_rng(6), []
+    strata = ["light"] * 40 + ["dark"] * 40
+    for _ in range(20):
+        y = rng.normal(0, 2, 80) + np.repeat([0, 50], 40)
+        sides = halves.draw([str(i) for i in range(80)], 300, rng)
+        differences = np.array([y[one].mean() - y[other].mean() for one, other in sides])
+        found.append([halves.influence(differences, sides, each).noise for each in (strata, y)])
+    within, every = np.median(found, axis=0)
+    assert every == pytest.approx(halves.Z * 25 / np.sqrt(80), rel=0.15)
+    # what halves differ by between strata blurs what they differ by within
+    assert halves.Z * 2 / np.sqrt(80) < within < every / 2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "variance", "most"),
+    [
+        # The sample variance of a normal: 2σ⁴/(n−1). What only pairs move, by 2/n(n−1), errs on
+        # the wide side: no estimate is below 0.
+        (lambda x: (x[:, None] - x) ** 2 / 2, 2 / 59, 1.1),
+        (lambda x: x[:, None] * x, 2 / (60 * 59), 1.7),
+    ],
+)
+def test_influences_on_a_mean_of_pairs_have_its_variance(kernel, variance, most):
+    rng = np.random.default_rng(7)
+    found = [
+        halves.influence_of_pairs(kernel(rng.normal(size=60)), [""] * 60).noise for _ in range(200)
+    ]
+    assert 0.9 < np.mean(np.square(found)) / (halves.Z**2 * variance) < most
+
+
+def test_the_influence_on_a_difference_of_the_same_seeds_is_the_difference():
+    """Two runs of the same noise: their difference has only what each has of its own."""
+    rng = np.random.default_rng(8)
+    sides = halves.draw([str(i) for i in range(80)], 300, rng)
+    same, own = rng.normal(0, 9, 80), rng.normal(0, 1, (2, 80))
+
+    def of(y: np.ndarray) -> Influence:
+        differences = np.array([y[one].mean() - y[other].mean() for one, other in sides])
+        return halves.influence(differences, sides, [""] * 80)
+
+    old, new = of(same + own[0]), of(same + own[1])
+    assert new.minus(old).noise == pytest.approx(halves.Z * np.sqrt(2 / 80), rel=0.25)
+    assert old.noise > 5 * new.minus(old).noise

@@ -7,11 +7,12 @@ jackknife, Shao & Wu 1989), and since whole patients are left out, pictures of o
 count as independent. A bootstrap would repeat rows, which alone raises a Fréchet distance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-Z = 1.96  # standard deviations, for an interval of 95 %
+from mpox.estimate import Influence, Z
+
 DRAWS = 200  # pairs of halves for a mean and its noise
 FEWEST = 2  # pictures of a half: a covariance
 
@@ -44,24 +45,43 @@ def spread(values: np.ndarray) -> float:
     return Z * float(np.std(values, ddof=1))
 
 
-def noise(differences: np.ndarray, sides: Sequence[tuple[np.ndarray, np.ndarray]], n: int) -> float:
-    """The same for one set of n rows alone, of a measure's mean over the halves.
+def influence(
+    differences: np.ndarray,
+    sides: Sequence[tuple[np.ndarray, np.ndarray]],
+    strata: Sequence[Hashable],
+) -> Influence:
+    """How much each of n rows, of `strata` (n), moves a measure's mean over the halves.
 
     differences: a measure on one h-row side of the set minus the same on another, for each of the
     B pairs `sides`, the rest of what is measured being the same for both. How much row i moves the
     measure is their covariance with w (1 where i is on the first side, −1 on the second, 0 on
-    neither): the infinitesimal jackknife of a mean over subsamples, less what B draws alone would
-    give it (Wager, Hastie & Efron 2014, eqs. 5 and 7), and never below what B draws can resolve.
+    neither): the infinitesimal jackknife of a mean over subsamples (Wager, Hastie & Efron 2014,
+    eq. 5).
     """
-    h, draws = len(sides[0][0]), len(sides)
+    h, draws, n = len(sides[0][0]), len(sides), len(strata)
     w = np.zeros((draws, n))
     for row, (one, other) in zip(w, sides, strict=True):
         row[one], row[other] = 1, -1
     share = 2 * h / n  # of the rows that a draw looks at
-    influence = differences @ w / (draws * share)
-    by_chance = np.var(differences) / (draws * share)  # in each influence squared
-    variance = max(np.sum(influence**2) - n * by_chance, np.sqrt(2 * n) * by_chance)
-    return Z * h / n * float(np.sqrt(variance))
+    found = h / n * (differences @ w) / (draws * share)
+    chance = (h / n) ** 2 / (draws * share)
+    return Influence(found.tolist(), strata, differences.tolist(), chance)
+
+
+def influence_of_pairs(table: np.ndarray, strata: Sequence[Hashable]) -> Influence:
+    """How much each of n rows, of `strata` (n), moves the mean of a symmetric n×n `table`'s pairs.
+
+    The variance of such a U-statistic of order 2 (Hoeffding 1948, eq. 5.13) is that of its
+    projection on single rows and of what is left of pairs; squares of estimated influences count
+    the latter twice. The diagonal is not looked at.
+    """
+    n = len(table)
+    pairs = table - np.diag(np.diag(table))
+    means = pairs.sum(1) / (n - 1)
+    together = pairs - means[:, None] - means + means.mean()
+    np.fill_diagonal(together, 0)
+    twice = 2 * np.sum(together**2) / (n - 1) / n**3
+    return Influence((2 / n * means).tolist(), strata, twice=float(twice))
 
 
 def _deal(rows: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

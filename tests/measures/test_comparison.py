@@ -96,6 +96,25 @@ def test_a_single_run_beside_replicates_varies_as_they_do():
     assert "taken to vary" in comparison.basis([row]).said
 
 
+def test_runs_of_the_same_seeds_are_held_against_each_other_picture_by_picture():
+    """Influences 3, −3, 1, −1 and 2, −2, 0, 0: their differences have a variance of 4/3 each."""
+
+    def of(pictures: list[float], seeds: tuple = ("1", "2", "3", "4")) -> dict:
+        own = {"pictures": pictures, "strata": [0] * 4, "draws": [], "chance": 0.0, "twice": 0.0}
+        return {"seeds": list(seeds), "measures": {"fid_excess": own}}
+
+    one, other = of([3.0, -3.0, 1.0, -1.0]), of([2.0, -2.0, 0.0, 0.0])
+    rows = comparison.compare([metrics()], [metrics()], (one, other))
+    noise = {row.name: row.noise for row in rows}
+    assert noise["fid_excess"] == pytest.approx(1.96 * (4 * 4 / 3) ** 0.5)
+    assert noise["kid"] == pytest.approx(0.04 * 2**0.5)  # has no influences here
+    assert "drew by the same seeds" in comparison.basis(rows).said
+    for unlike in (of([2.0, -2.0, 0.0, 0.0], ("1", "2", "3", "5")), of([2.0] * 4, ("",) * 4), None):
+        row, _ = comparison.compare([metrics()], [metrics()], (one, unlike))
+        assert row.noise == pytest.approx(3 * 2**0.5)
+        assert "same seeds" not in comparison.basis([row]).said
+
+
 def test_identical_replicates_divide_by_nothing():
     same = [metrics()] * 3
     for row in comparison.compare(same, same):

@@ -267,7 +267,9 @@ def shown(colour: tuple[int, int, int], count: int) -> collection.Pictures:
     pixels = np.full((count, SIZE, SIZE, 3), colour, np.uint8)
     paths = [Path(f"{i}.png") for i in range(count)]
     nothing = np.zeros((count, 1), np.float32)
-    return collection.Pictures(Path("."), paths, ["p"] * count, True, pixels, nothing, nothing)
+    return collection.Pictures(
+        Path("."), paths, ["p"] * count, True, pixels, nothing, nothing, [""] * count
+    )
 
 
 def test_contact_sheet_has_the_real_pictures_on_the_left():
@@ -317,6 +319,7 @@ def test_the_stage_writes_the_same_files_each_time(tmp_path):
     assert written[0] == written[1]
     assert set(written[0]) == {
         "evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg", "suspicious_pairs.csv",
+        "influences.json",
     }  # fmt: skip
     numbers = json.loads(written[0]["evaluation.json"])
     assert numbers["identity"]["features"] == "efficientnet_lite0" and numbers["fid"] > 0

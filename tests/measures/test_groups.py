@@ -107,7 +107,9 @@ def pictures(folder: Path, found: np.ndarray, patients: list[str], asked: list[s
         np.uint8
     )
     rows = rng.normal(size=(len(found), 6)).astype(np.float32)
-    return Pictures(folder, paths, patients, True, pixels, rows, np.ones((len(found), 64)))
+    return Pictures(
+        folder, paths, patients, True, pixels, rows, np.ones((len(found), 64)), [""] * len(found)
+    )
 
 
 def test_each_group_has_its_numbers_and_a_small_one_is_counted_and_not_judged(tmp_path):

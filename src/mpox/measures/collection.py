@@ -29,6 +29,7 @@ class Pictures:
     pixels: np.ndarray  # uint8 n×S×S×3, through the one geometry and codec all are measured in
     rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `images.ways`
     hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
+    strata: list[str]  # n: the prompt of each, if any: how many there are of each is laid down
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -47,6 +48,7 @@ class Pictures:
             pixels=self.pixels[places],
             rows=self.rows[places],
             hashes=self.hashes[places],
+            strata=[self.strata[i] for i in places],
         )
 
     def drawn(self, count: int, rng: np.random.Generator) -> "Pictures":
@@ -87,7 +89,9 @@ def collect(
     total = len(paths) * (images.WAYS if orientations else 1)
     rows = features.extract(shown(), extractor, total=total)
     hashes = copies.hashes(shown()).reshape(shape)
-    return Pictures(folder, paths, patients, known, pixels, rows.reshape(shape), hashes)
+    listed = table.read(folder)
+    strata = [listed.row(name).get("text", "") if listed else "" for name in names]
+    return Pictures(folder, paths, patients, known, pixels, rows.reshape(shape), hashes, strata)
 
 
 def read(paths: Sequence[Path], side: int) -> np.ndarray:

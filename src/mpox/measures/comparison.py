@@ -6,7 +6,7 @@ from statistics import fmean, stdev, variance
 from typing import Any, NamedTuple
 
 from mpox.errors import InputError
-from mpox.estimate import Estimate, read
+from mpox.estimate import Estimate, Influence, read
 
 MEASURES = (
     "fid_excess", "kid", "precision", "recall", "density", "coverage", "tone_distance",
@@ -24,6 +24,7 @@ class Row(NamedTuple):
     new: Estimate
     olds: tuple[float, ...]  # values of the run itself and of its replicates
     news: tuple[float, ...]
+    paired: float | None = None  # noise of the change, where both drew by the same seeds
 
     @property
     def replicated(self) -> bool:
@@ -41,9 +42,11 @@ class Row(NamedTuple):
     @property
     def noise(self) -> float:
         """What the change must exceed: half the width of its interval of 95 %."""
-        if not self.replicated:
-            return hypot(self.old.noise, self.new.noise)
-        return welch(self.olds, self.news)
+        if self.replicated:
+            return welch(self.olds, self.news)
+        if self.paired is not None:
+            return self.paired
+        return hypot(self.old.noise, self.new.noise)
 
     @property
     def beyond_noise(self) -> bool:
@@ -70,14 +73,20 @@ def welch(one: Sequence[float], other: Sequence[float]) -> float:
     return float(t.ppf(0.975, freedom)) * sqrt(error) if error else 0.0
 
 
-def compare(olds: Sequence[Mapping[str, Any]], news: Sequence[Mapping[str, Any]]) -> list[Row]:
+def compare(
+    olds: Sequence[Mapping[str, Any]],
+    news: Sequence[Mapping[str, Any]],
+    influences: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None] = (None, None),
+) -> list[Row]:
     """The rows of the contents of metrics/evaluation.json, each side's own first.
 
-    After it come those of its replicates. Both have the same test pictures, so what these
-    contribute to the noise is the same on both sides. What is left to chance is the training and
-    which pictures it draws: by the spread over replicates, if there are any. Else only the noise
-    of drawing is known, and that of both sides adds in squares, as of independent drawings.
-    Raises InputError where the identities differ: then no difference says anything of the model.
+    After it come those of its replicates; `influences`: of both sides, data/evaluation's
+    influences.json, if it is to be had. Both have the same test pictures, so what these contribute
+    to the noise is the same on both sides. What is left to chance is the training and which
+    pictures it draws: by the spread over replicates, if there are any. Else only the noise of
+    drawing is known: of the difference picture by picture where both drew by the same seeds, and
+    else that of both sides, which adds in squares. Raises InputError where the identities differ:
+    then no difference says anything of the model.
     """
     old, new = olds[0], news[0]
     if "identity" not in old or "identity" not in new:
@@ -92,11 +101,28 @@ def compare(olds: Sequence[Mapping[str, Any]], news: Sequence[Mapping[str, Any]]
     if differ:
         raise InputError("\n".join(["these metrics do not compare, they differ in", *differ]))
     pairs = [(name, read(old, name), read(new, name)) for name in MEASURES]
+    paired = _paired(*influences)
     return [
-        Row(name, one, other, *(tuple(run[name] for run in runs) for runs in (olds, news)))
+        Row(name, one, other, _values_of(olds, name), _values_of(news, name), paired.get(name))
         for name, one, other in pairs
         if one and other
     ]
+
+
+def _values_of(runs: Sequence[Mapping[str, Any]], name: str) -> tuple[float, ...]:
+    return tuple(run[name] for run in runs)
+
+
+def _paired(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, float]:
+    """By measure: the noise of the difference of two runs that drew by the same seeds."""
+    if not old or not new or old["seeds"] != new["seeds"] or not all(old["seeds"]):
+        return {}
+    sides = (old["measures"], new["measures"])
+    return {
+        name: Influence(**sides[1][name]).minus(Influence(**sides[0][name])).noise
+        for name in sides[0]
+        if name in sides[1]
+    }
 
 
 REPLICATE = "dvc exp run --queue -S train.seed=1,2,3 && dvc queue start"
@@ -112,6 +138,8 @@ class Basis(NamedTuple):
 def basis(rows: Sequence[Row]) -> Basis:
     if not rows or not rows[0].replicated:
         said = "Sampling noise only: another training of the same settings may differ by more."
+        if any(row.paired is not None for row in rows):
+            said += " Both runs drew by the same seeds, so the noise is that of their difference."
         return Basis(said, REPLICATE)
     old, new = len(rows[0].olds), len(rows[0].news)
     said = f"Means of {old} trainings of the old and {new} of the new settings, by Welch's t."

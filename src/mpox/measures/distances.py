@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from mpox import halves
 from mpox.errors import InputError
-from mpox.estimate import Estimate
+from mpox.estimate import Estimate, Influence
 from mpox.measures import coverage, frechet, kernel, vendi
 from mpox.measures.collection import Pictures
 
@@ -77,22 +78,22 @@ def measure(
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    value, null, width, noise = over_draws(test.rows, fake.rows, draws, all_of)
+    value, null, width, influence = over_draws(test.rows, fake, draws, all_of)
+    influence["kid"] = kernel.influence(test.rows, fake.rows, fake.strata)
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
     excess = value["fid"] - null["fid"]
 
     def estimate(name: str, of: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
         low, high = max(of - width[name], least), min(of + width[name], most)
-        return Estimate(of, low, high, null[name], noise[name])
+        own = influence[name]
+        return Estimate(of, low, high, null[name], own.noise, influence=own)
 
     return {
         "fid": frechet.distance(real.rows, synthetic.rows),
         "fid_half": value["fid"],
         "fid_floor": null["fid"],
-        "fid_excess": Estimate(
-            excess, excess - width["fid"], excess + width["fid"], 0.0, noise["fid"]
-        ),
+        "fid_excess": replace(estimate("fid", excess), null=0.0),
         "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
         "kid_p": kernel.p_value(real.rows, synthetic.rows, real.patients, SWAPS, rng),
         **{
@@ -108,17 +109,17 @@ def measure(
 
 def over_draws(
     test: np.ndarray,
-    fake: np.ndarray,
+    fake: Pictures,
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, float]]:
-    """By name: the mean over the draws, the null, half the interval's width, and the noise.
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, Influence]]:
+    """By name: the mean over the draws, the null, half the interval's width, and the influences.
 
-    test: n×d, fake: m×d; `measure` takes h×d of the test and of other rows.
+    test: n×d; `measure` takes h×d of the test and of other rows.
     """
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
-        others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]
+        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test[draw.other]
         return tuple(measure(test[draw.one], rows) for rows in others)
 
     # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
@@ -133,5 +134,5 @@ def over_draws(
         {name: float(np.mean([first[name], again[name]])) for name in first},
         {name: float(np.mean(null[name])) for name in first},
         {name: halves.spread(first[name] - null[name]) for name in first},
-        {name: halves.noise(first[name] - again[name], sides, len(fake)) for name in first},
+        {name: halves.influence(first[name] - again[name], sides, fake.strata) for name in first},
     )

@@ -28,7 +28,8 @@ def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimat
     The null is that of test pictures. At most MOST of each, the same number of both.
     """
     n = min(MOST, len(test), len(fake))
-    tables = [_all_pairs(_small(each.drawn(n, rng))) for each in (fake, test)]
+    synthetic, real = fake.drawn(n, rng), test.drawn(n, rng)
+    tables = [_all_pairs(_small(each)) for each in (synthetic, real)]
 
     def mean(table: np.ndarray) -> float:
         return float(table.sum() / (len(table) * (len(table) - 1)))
@@ -37,12 +38,18 @@ def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimat
         return np.array([mean(table[np.ix_(side, side)]) for side in sides])
 
     names = [str(i) for i in range(n)]
-    synthetic, real = (halves.draw(names, halves.DRAWS, rng) for _ in tables)
-    one, other = (over(tables[0], list(side)) for side in zip(*synthetic, strict=True))
+    drawn = [[one for one, _ in halves.draw(names, halves.DRAWS, rng)] for _ in tables]
     value = mean(tables[0])
-    width = halves.spread(one - over(tables[1], [side for side, _ in real]))
-    noise = halves.noise(one - other, synthetic, n)
-    return Estimate(value, value - width, value + width, mean(tables[1]), noise)
+    width = halves.spread(over(tables[0], drawn[0]) - over(tables[1], drawn[1]))
+    influence = halves.influence_of_pairs(tables[0], synthetic.strata)
+    return Estimate(
+        value,
+        value - width,
+        value + width,
+        mean(tables[1]),
+        influence.noise,
+        influence=influence,
+    )
 
 
 def _all_pairs(shown: list[np.ndarray]) -> np.ndarray:

@@ -3,14 +3,15 @@
 docs/metrics.md explains each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from mpox import images
+from mpox import estimate, images, table
+from mpox.estimate import Estimate
 from mpox.measures import distances, diversity, features, groups, memorisation, paired, sheets
 from mpox.measures.collection import Pictures, choose, collect, fingerprint
 from mpox.params import Evaluate
@@ -26,6 +27,7 @@ class Result(NamedTuple):
     measures: dict[str, Any]  # estimates and numbers by name, `identity`
     contact_sheet: np.ndarray  # uint8 H×W×3
     pairs: list[memorisation.Pair]  # the suspicious ones; none without training pictures
+    influences: dict[str, Any]  # of each synthetic picture, as JSON takes them
 
 
 def evaluate(
@@ -62,11 +64,12 @@ def evaluate(
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
     sheet = contact_sheet(test, fake)
     if train is None:
-        return Result(measure(test, fake, None, extractor, seed, settings.by), sheet, [])
+        measures = measure(test, fake, None, extractor, seed, settings.by)
+        return Result(measures, sheet, [], influences(fake, measures))
     found = memorisation.neighbours(fake, train)
     pairs = memorisation.suspicious(fake, train, found, sheets.PAIRS)
     measures = measure(test, fake, train, extractor, seed, settings.by, found)
-    return Result(measures, sheet, pairs)
+    return Result(measures, sheet, pairs, influences(fake, measures))
 
 
 def measure(
@@ -115,6 +118,21 @@ def measure(
         measures |= memorisation.measure(test, fake, train, draws, found, held_out)
     measures |= groups.measure(test, fake, by, k, rng("groups"))
     return measures | paired.measure(test, fake)
+
+
+def influences(fake: Pictures, measures: Mapping[str, Any]) -> dict[str, Any]:
+    """What comparison.compare needs to hold two runs of the same seeds against each other."""
+    known = table.read(fake.folder)
+    names = [path.relative_to(fake.folder).as_posix() for path in fake.paths]
+    seeds = [known.row(name).get("seed", "") if known else "" for name in names]
+    return {
+        "seeds": seeds,
+        "measures": {
+            name: estimate.influence_to_json(each.influence)
+            for name, each in measures.items()
+            if isinstance(each, Estimate) and each.influence
+        },
+    }
 
 
 def contact_sheet(test: Pictures, fake: Pictures) -> np.ndarray:

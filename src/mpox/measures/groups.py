@@ -169,14 +169,14 @@ def _quality(
         found = coverage.measure(one, other, most)
         return {"precision": found.precision, "coverage": found.coverage}
 
-    value, null, width, noise = distances.over_draws(test.rows, fake.rows, draws, shares)
+    value, null, width, influence = distances.over_draws(test.rows, fake, draws, shares)
     return {
         name: Estimate(
             value[name],
             max(value[name] - width[name], 0.0),
             min(value[name] + width[name], 1.0),
             null[name],
-            noise[name],
+            influence[name].noise,
         )
         for name in value
     }

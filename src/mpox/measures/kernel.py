@@ -1,10 +1,11 @@
 """Kernel distance between two sets of feature vectors: features in, number out, in float64."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from mpox.halves import numbered
+from mpox.estimate import Influence
+from mpox.halves import influence_of_pairs, numbered
 
 BLOCK = 512  # rows of the kernel matrix in memory at once
 TIE = 1e-12  # relative: sums that differ by rounding alone are equal
@@ -23,6 +24,18 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
     within_x = (_total(x, x) - _diagonal(x)) / (m * (m - 1))
     within_y = (_total(y, y) - _diagonal(y)) / (n * (n - 1))
     return float(within_x + within_y - 2 * _total(x, y) / (m * n))
+
+
+def influence(x: np.ndarray, y: np.ndarray, strata: Sequence[Hashable]) -> Influence:
+    """How much each row of y (n×d), of `strata` (n), moves `distance`, x (m×d) being as it is.
+
+    Then the distance is, but for what x alone gives, the mean over all pairs i ≠ j of
+    k(yᵢ, yⱼ) − bᵢ − bⱼ with b the mean kernel of a row with those of x.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    starts = range(0, len(y), BLOCK)
+    beside = np.concatenate([cubic(x @ y[i : i + BLOCK].T, x.shape[1]).mean(0) for i in starts])
+    return influence_of_pairs(cubic(y @ y.T, x.shape[1]) - beside[:, None] - beside, strata)
 
 
 def p_value(

@@ -123,5 +123,5 @@ def _gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw])
     redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
     value, width = float(np.mean([gaps, redrawn])), halves.spread(gaps)
-    noise = halves.noise(gaps - redrawn, sides, len(fake))
-    return Estimate(value, value - width, value + width, 0.0, noise)
+    influence = halves.influence(gaps - redrawn, sides, fake.strata)
+    return Estimate(value, value - width, value + width, 0.0, influence.noise, influence=influence)

@@ -22,6 +22,7 @@ class Side:
     name: str  # the revision, or "the working tree"
     params: Mapping[str, str]  # by dotted key
     runs: Sequence[Mapping[str, Any]]  # metrics/evaluation.json, and those of its replicates
+    influences: Mapping[str, Any] | None  # data/evaluation/influences.json, if it is to be had
     prompts: Mapping[str, str]  # of the synthetic pictures, by seed; none where they are not here
     picture: Callable[[str], bytes | None]  # the PNG file of a seed, if it is to be had
 
@@ -79,7 +80,7 @@ class Change:
 def build(old: Side, new: Side) -> str:
     """The page, one HTML file that needs no other and no network."""
     try:
-        changes, refusal = [Change(row) for row in comparison.compare(old.runs, new.runs)], ""
+        changes, refusal = [Change(row) for row in rows(old, new)], ""
     except InputError as error:
         changes, refusal = [], str(error)
     pairs = _pairs(old, new)
@@ -97,6 +98,11 @@ def build(old: Side, new: Side) -> str:
         lacking=[side for k, side in enumerate((old, new)) if not any(pair[k] for pair in pairs)],
         axis=AXIS,
     )
+
+
+def rows(old: Side, new: Side) -> list[comparison.Row]:
+    """The measures of both; InputError where they do not compare."""
+    return comparison.compare(old.runs, new.runs, (old.influences, new.influences))
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str, Any, Any]]:
