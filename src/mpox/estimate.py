@@ -28,10 +28,10 @@ class Influence(NamedTuple):
     of a picture on their difference is the difference of its influences.
     """
 
-    pictures: Sequence[float]  # n
+    pictures: Sequence[float]  # n; none of sets too large for it: then the draws alone count
     strata: Sequence[Hashable]  # n: of each of which there is a number laid down
     draws: Sequence[float] = ()  # what each draw of halves that they are estimated from had …
-    chance: float = 0.0  # … and times what their variance is in each influence squared
+    chance: float = 0.0  # … and times what their variance is in each influence squared; or in all
     twice: float = 0.0  # of their squares' sum, what counts twice what two pictures do together
 
     def minus(self, other: "Influence") -> "Influence":
@@ -52,12 +52,14 @@ class Influence(NamedTuple):
         (Cochran 1977, eq. 5.6), less what few draws alone would give it (Wager, Hastie & Efron
         2014, eq. 7), and never below what they can resolve. Strata of one picture count as one.
         """
+        by_chance = self.chance * pvariance(self.draws) if self.draws else 0.0
+        if not self.pictures:
+            return Z * sqrt(by_chance)
         sizes, own = Counter(self.strata), defaultdict(list)
         for name, influence in zip(self.strata, self.pictures, strict=True):
             own[name if sizes[name] > 1 else None].append(influence)
         total = sum(variance(each) * len(each) for each in own.values() if len(each) > 1)
         n = len(self.pictures)
-        by_chance = self.chance * pvariance(self.draws) if self.draws else 0.0
         least = sqrt(2 * n) * by_chance
         return Z * sqrt(max(total - self.twice - n * by_chance, least, 0.0))
 

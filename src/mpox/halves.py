@@ -14,6 +14,7 @@ import numpy as np
 from mpox.estimate import Influence, Z
 
 DRAWS = 200  # pairs of halves for a mean and its noise
+MOST = 500  # rows of a half: what a draw costs has an end, however many pictures there are
 FEWEST = 2  # pictures of a half: a covariance
 
 
@@ -45,6 +46,18 @@ def spread(values: np.ndarray) -> float:
     return Z * float(np.std(values, ddof=1))
 
 
+def scale(h: int, groups: int) -> float:
+    """What the spread over halves of h rows is multiplied by, for sets of as many `groups`.
+
+    1 for halves proper. Parts of MOST rows of larger sets vary more than the whole, by a factor of
+    √(n/h − 1) for n independent rows, and here no more than n groups are counted as such; and a
+    mean over DRAWS of them has some of that chance left.
+    """
+    if h < MOST or groups <= 2 * h:
+        return 1.0
+    return min(float(np.sqrt(h / (groups - h) + 1 / DRAWS)), 1.0)
+
+
 def influence(
     differences: np.ndarray,
     sides: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -56,9 +69,12 @@ def influence(
     B pairs `sides`, the rest of what is measured being the same for both. How much row i moves the
     measure is their covariance with w (1 where i is on the first side, −1 on the second, 0 on
     neither): the infinitesimal jackknife of a mean over subsamples (Wager, Hastie & Efron 2014,
-    eq. 5).
+    eq. 5). Of more than 2·MOST rows only the differences' own variance is known, as that of a mean
+    of h rows minus that of h others.
     """
     h, draws, n = len(sides[0][0]), len(sides), len(strata)
+    if n > 2 * MOST:  # h of n rows, so few draws say nothing of single ones
+        return Influence((), (), differences.tolist(), h / (2 * n))
     w = np.zeros((draws, n))
     for row, (one, other) in zip(w, sides, strict=True):
         row[one], row[other] = 1, -1
@@ -68,20 +84,20 @@ def influence(
     return Influence(found.tolist(), strata, differences.tolist(), chance)
 
 
-def influence_of_pairs(table: np.ndarray, strata: Sequence[Hashable]) -> Influence:
-    """How much each of n rows, of `strata` (n), moves the mean of a symmetric n×n `table`'s pairs.
+def influence_of_pairs(sums: np.ndarray, squares: float, strata: Sequence[Hashable]) -> Influence:
+    """How much each of n rows, of `strata` (n), moves the mean over all pairs i ≠ j of p_ij = p_ji.
 
-    The variance of such a U-statistic of order 2 (Hoeffding 1948, eq. 5.13) is that of its
-    projection on single rows and of what is left of pairs; squares of estimated influences count
-    the latter twice. The diagonal is not looked at.
+    sums: Σⱼ p_ij of each row (n); squares: Σ p_ij² of all pairs. The variance of such a U-statistic
+    of order 2 (Hoeffding 1948, eq. 5.13) is that of its projection on single rows and of what is
+    left of pairs; squares of estimated influences count the latter twice.
     """
-    n = len(table)
-    pairs = table - np.diag(np.diag(table))
-    means = pairs.sum(1) / (n - 1)
-    together = pairs - means[:, None] - means + means.mean()
-    np.fill_diagonal(together, 0)
-    twice = 2 * np.sum(together**2) / (n - 1) / n**3
-    return Influence((2 / n * means).tolist(), strata, twice=float(twice))
+    n = len(sums)
+    means = sums / (n - 1)
+    centred = means - means.mean()
+    # Σ (p_ij − m_i − m_j + m)², multiplied out
+    together = squares - 2 * n * np.sum(centred**2) - n * (n - 1) * means.mean() ** 2
+    twice = 2 * together / (n - 1) / n**3
+    return Influence((2 / n * means).tolist(), strata, twice=float(max(twice, 0.0)))
 
 
 def _deal(rows: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from mpox.estimate import Estimate, Influence
 from mpox.measures import coverage, frechet, kernel, vendi
 from mpox.measures.collection import Pictures
 
-SWAPS = 999  # of the permutation test
+SWAPS, TESTED = 999, 2000  # of the permutation test, and of how many pictures a side at most
 SHARES = ("precision", "recall", "coverage")  # in [0, 1]
 
 
@@ -32,7 +32,7 @@ class Draw(NamedTuple):
 def draw_halves(
     test: Pictures, fake: Pictures, train: Pictures | None, rng: np.random.Generator
 ) -> list[Draw]:
-    """Halves of every set, cut to the smallest: a distance compares only at equal N.
+    """Halves of every set, cut to the smallest or to MOST: a distance compares only at equal N.
 
     InputError for a set of too few patients.
     """
@@ -47,6 +47,7 @@ def draw_halves(
             f"{smallest}: too few patients: halves that share none have {size} pictures, "
             f"expected at least {halves.FEWEST}"
         )
+    size = min(size, halves.MOST)
     tests, fakes = drawn[:2]
     nothing = [np.empty(0, int)] * len(tests)
     trained = nothing if train is None else [one[:size] for one, _ in drawn[2]]
@@ -65,7 +66,8 @@ def measure(
     - fid_half, fid_floor, fid_excess: the mean over the draws of the same at n_half pictures a
       side, of one half of the test pictures from the other, and the difference of the two, which
       alone is the synthetic pictures' doing;
-    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side;
+    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side, or
+      at TESTED of them;
     - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
     - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
     """
@@ -78,7 +80,7 @@ def measure(
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    value, null, width, influence = over_draws(test.rows, fake, draws, all_of)
+    value, null, width, influence = over_draws(test, fake, draws, all_of)
     influence["kid"] = kernel.influence(test.rows, fake.rows, fake.strata)
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
@@ -95,7 +97,9 @@ def measure(
         "fid_floor": null["fid"],
         "fid_excess": replace(estimate("fid", excess), null=0.0),
         "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
-        "kid_p": kernel.p_value(real.rows, synthetic.rows, real.patients, SWAPS, rng),
+        "kid_p": kernel.p_value(
+            real.rows[:TESTED], synthetic.rows[:TESTED], real.patients[:TESTED], SWAPS, rng
+        ),
         **{
             name: estimate(name, value[name], 0.0, 1.0 if name in SHARES else np.inf)
             for name in ("precision", "recall", "density", "coverage")
@@ -108,19 +112,19 @@ def measure(
 
 
 def over_draws(
-    test: np.ndarray,
+    test: Pictures,
     fake: Pictures,
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, Influence]]:
     """By name: the mean over the draws, the null, half the interval's width, and the influences.
 
-    test: n×d; `measure` takes h×d of the test and of other rows.
+    `measure` takes h×d features of test and of other pictures.
     """
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
-        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test[draw.other]
-        return tuple(measure(test[draw.one], rows) for rows in others)
+        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test.rows[draw.other]
+        return tuple(measure(test.rows[draw.one], rows) for rows in others)
 
     # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -130,9 +134,15 @@ def over_draws(
             {name: np.array([each[name] for each in rows]) for name in rows[0]} for rows in columns
         )
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
+    scale = whole(draws, test, fake)
     return (
         {name: float(np.mean([first[name], again[name]])) for name in first},
         {name: float(np.mean(null[name])) for name in first},
-        {name: halves.spread(first[name] - null[name]) for name in first},
+        {name: scale * halves.spread(first[name] - null[name]) for name in first},
         {name: halves.influence(first[name] - again[name], sides, fake.strata) for name in first},
     )
+
+
+def whole(draws: Sequence[Draw], *sets: Pictures) -> float:
+    """What the spread over the draws is multiplied by, for that of the whole sets."""
+    return halves.scale(len(draws[0].one), min(len({*each.patients}) for each in sets))

@@ -41,7 +41,8 @@ def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimat
     drawn = [[one for one, _ in halves.draw(names, halves.DRAWS, rng)] for _ in tables]
     value = mean(tables[0])
     width = halves.spread(over(tables[0], drawn[0]) - over(tables[1], drawn[1]))
-    influence = halves.influence_of_pairs(tables[0], synthetic.strata)
+    own = tables[0]
+    influence = halves.influence_of_pairs(own.sum(1), float(np.sum(own**2)), synthetic.strata)
     return Estimate(
         value,
         value - width,

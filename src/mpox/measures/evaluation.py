@@ -120,6 +120,29 @@ def measure(
     return measures | paired.measure(test, fake)
 
 
+def measure_features(real: np.ndarray, synthetic: np.ndarray, seed: int) -> dict[str, Any]:
+    """What features alone tell, by key as in metrics/evaluation.json, of n×d and m×d float32.
+
+    Each row counts as a patient of its own.
+    """
+
+    def pictures(rows: np.ndarray, name: str) -> Pictures:
+        names = [str(i) for i in range(len(rows))]
+        nothing = np.empty((len(rows), 0))
+        paths = [Path(name, each) for each in names]
+        return Pictures(Path(name), paths, names, False, nothing, rows, nothing, [""] * len(rows))
+
+    def rng(purpose: str) -> np.random.Generator:
+        return np.random.default_rng(derive(seed, "evaluate", purpose))
+
+    test, fake = pictures(real, "real"), pictures(synthetic, "synthetic")
+    draws = distances.draw_halves(test, fake, None, rng("halves"))
+    k = min(NEIGHBOURS, len(draws[0].one) - 1)
+    found = distances.measure(test, fake, draws, k, rng("distances"))
+    found["repeat_rate"] = diversity.repeat_rate(test, fake, rng("repeats"))
+    return estimate.flatten(found)
+
+
 def influences(fake: Pictures, measures: Mapping[str, Any]) -> dict[str, Any]:
     """What comparison.compare needs to hold two runs of the same seeds against each other."""
     known = table.read(fake.folder)

@@ -169,7 +169,7 @@ def _quality(
         found = coverage.measure(one, other, most)
         return {"precision": found.precision, "coverage": found.coverage}
 
-    value, null, width, influence = distances.over_draws(test.rows, fake, draws, shares)
+    value, null, width, influence = distances.over_draws(test, fake, draws, shares)
     return {
         name: Estimate(
             value[name],

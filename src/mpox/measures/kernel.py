@@ -33,9 +33,16 @@ def influence(x: np.ndarray, y: np.ndarray, strata: Sequence[Hashable]) -> Influ
     k(yᵢ, yⱼ) − bᵢ − bⱼ with b the mean kernel of a row with those of x.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    starts = range(0, len(y), BLOCK)
-    beside = np.concatenate([cubic(x @ y[i : i + BLOCK].T, x.shape[1]).mean(0) for i in starts])
-    return influence_of_pairs(cubic(y @ y.T, x.shape[1]) - beside[:, None] - beside, strata)
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(y), BLOCK)]
+    beside = np.concatenate([cubic(y[rows] @ x.T, x.shape[1]).mean(1) for rows in blocks])
+    sums, squares = np.zeros(len(y)), 0.0
+    for rows in blocks:
+        pairs = cubic(y[rows] @ y.T, x.shape[1]) - beside[rows, None] - beside
+        own = np.arange(len(y))[rows]
+        pairs[np.arange(len(own)), own] = 0
+        sums[rows] = pairs.sum(1)
+        squares += float(np.sum(pairs**2))
+    return influence_of_pairs(sums, squares, strata)
 
 
 def p_value(

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpox import halves, images
 from mpox.estimate import Estimate
-from mpox.measures import copies, frechet, ssim
+from mpox.measures import copies, distances, frechet, ssim
 from mpox.measures.collection import Pictures
 from mpox.measures.distances import Draw
 from mpox.measures.rates import rate
@@ -122,6 +122,7 @@ def _gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw])
     gaps = np.array([gap(draw, draw.synthetic) for draw in draws])
     redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
-    value, width = float(np.mean([gaps, redrawn])), halves.spread(gaps)
+    value = float(np.mean([gaps, redrawn]))
+    width = distances.whole(draws, test, fake, train) * halves.spread(gaps)
     influence = halves.influence(gaps - redrawn, sides, fake.strata)
     return Estimate(value, value - width, value + width, 0.0, influence.noise, influence=influence)
