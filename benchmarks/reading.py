@@ -2,7 +2,7 @@
 
 python benchmarks/reading.py: readers of known d′ judge made-up pictures, a thousand studies of each
 kind. Readers share a part of what they see in a picture (RHO), and have criteria and, beside a d′
-of 0, skills of their own. Prints two tables; ten minutes on one core.
+of 0, skills of their own. Prints two tables; four minutes on one core.
 """
 
 import sys
