@@ -10,8 +10,10 @@ python benchmarks/noise.py WORK tables   # minutes
 import itertools
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
@@ -22,11 +24,22 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
+from tqdm import tqdm
+
 from mpox import estimate, images, listing, table
 from mpox.diffusion import lora, sampling, training
 from mpox.embedded import phantom
-from mpox.estimate import Influence, Z
-from mpox.measures import collection, comparison, evaluation, features
+from mpox.estimate import Estimate, Influence, Z
+from mpox.measures import (
+    collection,
+    comparison,
+    distances,
+    diversity,
+    evaluation,
+    features,
+    memorisation,
+)
+from mpox.measures.collection import Pictures
 from mpox.params import Params, read
 
 PARAMS = read(Path("params.yaml"), Params)
@@ -93,79 +106,132 @@ def draw_all(work: Path) -> None:
                 draw(adapter, work / "guidance 3" / f"replicate {seed}", seed, 3.0)
 
 
-Measured = dict[str, dict[str, dict[str, Any]]]  # by kind and name: metrics and influences
+SETS = 60  # put together of the drawings' pictures, to know the spread better than by so few
 
 
-def measure_all(work: Path) -> Measured:
-    """Of every drawing that is whole; what is measured already is read."""
+class Real(NamedTuple):
+    """The test and the training pictures, and the halves that measures are means over."""
+
+    test: Pictures
+    training: Pictures
+    extractor: features.Extractor
+
+
+class Drawing(NamedTuple):
+    pictures: Pictures
+    metrics: dict[str, Any]  # as in metrics/evaluation.json
+    influences: dict[str, Any]  # as in influences.json
+
+
+def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
+    """By kind and name every drawing that is whole; what is measured already is read."""
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
-    real = {
-        name: collection.collect(folder, listing.find(folder)[0], SIDE, extractor, turned)
-        for name, folder, turned in (
-            ("test", Path("data/prepared/test"), False),
-            ("training", Path("data/prepared/train"), True),
-        )
-    }
-    found: Measured = {}
+
+    def collect(folder: Path, turned: bool = False) -> Pictures:
+        return collection.collect(folder, listing.find(folder)[0], SIDE, extractor, turned)
+
+    test, training_photos = (Path("data/prepared", part) for part in ("test", "train"))
+    real = Real(collect(test), collect(training_photos, True), extractor)
+    found: dict[str, dict[str, Drawing]] = {}
     for folder in sorted(work.glob("*/*")):
-        file, pictures = folder.with_suffix(".json"), listing.find(folder)[0]
-        if not folder.is_dir() or len(pictures) < PARAMS.generate.num_images:
+        file = folder.with_suffix(".json")
+        if not folder.is_dir() or len(listing.find(folder)[0]) < PARAMS.generate.num_images:
             continue
+        fake = collect(folder)
         if not file.exists():
-            fake = collection.collect(folder, pictures, SIDE, extractor)
-            measures = evaluation.measure(
-                real["test"], fake, real["training"], extractor, PARAMS.seed
-            )
-            said = {"metrics": estimate.flatten(measures)}
-            file.write_text(json.dumps(said | evaluation.influences(fake, measures)))
-        found.setdefault(folder.parent.name, {})[folder.name] = json.loads(file.read_text())
-    return found
+            measures = evaluation.measure(real.test, fake, real.training, extractor, PARAMS.seed)
+            said = [estimate.flatten(measures), evaluation.influences(fake, measures)]
+            file.write_text(json.dumps(said))
+        drawing = Drawing(fake, *json.loads(file.read_text()))
+        found.setdefault(folder.parent.name, {})[folder.name] = drawing
+    return real, found
 
 
-def values(runs: list[dict[str, Any]], name: str) -> np.ndarray:
-    return np.array([run["metrics"][name] for run in runs])
+def values(runs: Sequence[Drawing], name: str) -> np.ndarray:
+    return np.array([run.metrics[name] for run in runs])
 
 
-def calibration(found: Measured) -> None:
-    """SD over drawings of one LoRA, and over differences of two, beside what evaluations state."""
+def mixed(drawings: Sequence[Pictures], chosen: np.ndarray) -> Pictures:
+    """Picture i of drawing chosen[i]: independent pictures, as many of each prompt."""
+    parts = [drawings[k].subset(np.array([i])) for i, k in enumerate(chosen)]
+    whole = {
+        name: np.concatenate([getattr(each, name) for each in parts])
+        for name in ("pixels", "rows", "hashes")
+    }
+    listed = {
+        name: [one for each in parts for one in getattr(each, name)]
+        for name in ("paths", "patients", "strata")
+    }
+    return replace(drawings[0], **whole, **listed)
+
+
+def measure_mixed(real: Real, drawings: Sequence[Pictures], chosen: np.ndarray) -> dict[str, float]:
+    fake = mixed(drawings, chosen)
+    rng = np.random.default_rng(0)
+    draws = distances.draw_halves(real.test, fake, real.training, rng)[:40]
+    found = distances.measure(real.test, fake, draws, evaluation.NEIGHBOURS, rng)
+    found["fid_gap"] = memorisation.gap(real.test, fake, real.training, draws)
+    table = diversity.all_pairs(fake.pixels[: diversity.MOST])
+    return {name: each.value for name, each in found.items() if isinstance(each, Estimate)} | {
+        "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1)))
+    }
+
+
+def calibration(real: Real, found: dict[str, dict[str, Drawing]]) -> None:
+    """The spread of drawings of one LoRA, and of differences of two that share their seeds."""
     drawn = {
         kind: {name: run for name, run in runs.items() if name.startswith("drawing")}
         for kind, runs in found.items()
     }
     drawn = {kind: runs for kind, runs in drawn.items() if len(runs) > 4}
     print("drawings:", {kind: len(runs) for kind, runs in drawn.items()})
-    print("| | SD | stated/SD | fresh: SD | stated/SD | of differences: SD | stated/SD |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    common = sorted(set.intersection(*(set(runs) for kind, runs in drawn.items() if kind != FRESH)))
+    rng = np.random.default_rng(1)
+    chosen = rng.integers(0, len(common), (SETS, PARAMS.generate.num_images))
+    unbiased = np.sqrt(len(common) / (len(common) - 1))
+    sets = {
+        kind: [
+            measure_mixed(real, [runs[name].pictures for name in common], own)
+            for own in tqdm(chosen, kind)
+        ]
+        for kind, runs in drawn.items()
+    }
+
+    def rms(numbers: Sequence[float]) -> float:
+        return float(np.sqrt(np.mean(np.square(numbers))))
+
+    loras = [kind for kind in drawn if kind != FRESH]
+    pairs = list(itertools.combinations(loras, 2))
+    print("| | stated | SD of drawings | of sets | stated/SD | fresh: stated | of sets | stated/SD "
+          "| differences: stated | of sets | stated/SD |")  # fmt: skip
+    print(f"|---|{'--:|' * 10}")
     for name in comparison.MEASURES:
         noise = estimate.KEYS.get(f"{name}_noise", f"{name}_noise")
-        spreads: dict[str, list[tuple[float, float]]] = {"LoRA": [], "fresh": [], "paired": []}
-        for kind, runs in drawn.items():
-            own = list(runs.values())
-            stated = np.sqrt(np.mean(values(own, noise) ** 2)) / Z
-            spreads["fresh" if kind == FRESH else "LoRA"].append(
-                (values(own, name).std(ddof=1), stated)
-            )
-        for one, other in itertools.combinations([k for k in drawn if k != FRESH], 2):
-            common = [(drawn[one][n], drawn[other][n]) for n in drawn[one] if n in drawn[other]]
-            if name not in common[0][0]["measures"]:
-                continue
-            changes = [values([b], name)[0] - values([a], name)[0] for a, b in common]
-            noises = [
-                Influence(**b["measures"][name]).minus(Influence(**a["measures"][name])).noise
-                for a, b in common
-            ]
-            stated = np.sqrt(np.mean(np.square(noises))) / Z
-            spreads["paired"].append((np.std(changes, ddof=1), stated))
         cells = []
-        for pairs in spreads.values():
-            sd, stated = (
-                (np.sqrt(np.mean(np.square(each))) for each in zip(*pairs)) if pairs else (0, 0)
+        for kinds in (loras, [FRESH]):
+            stated = rms(
+                [value / Z for kind in kinds for value in values([*drawn[kind].values()], noise)]
             )
-            cells += [f"{sd:.3g}", f"{stated / sd:.2f}" if sd else ""]
-        print(f"| {name} | {' | '.join(cells)} |")
+            own = rms([values([*drawn[kind].values()], name).std(ddof=1) for kind in kinds])
+            cells += [stated] if kinds == [FRESH] else [stated, own]
+            if name in sets[kinds[0]][0]:
+                spread = rms([np.std([each[name] for each in sets[k]], ddof=1) for k in kinds])
+                cells += [spread * unbiased, stated / (spread * unbiased)]
+            else:
+                cells += [own, stated / own] if own else [0, 0]
+        if name in sets[loras[0]][0]:
+            noises, spreads = [], []
+            for one, other in pairs:
+                for at in common:
+                    a, b = (drawn[k][at].influences["measures"][name] for k in (one, other))
+                    noises.append(Influence(**b).minus(Influence(**a)).noise / Z)
+                changes = [y[name] - x[name] for x, y in zip(sets[one], sets[other], strict=True)]
+                spreads.append(np.std(changes, ddof=1) * unbiased)
+            cells += [rms(noises), rms(spreads), rms(noises) / rms(spreads)]
+        print(f"| {name} | {' | '.join(f'{cell:.3g}' for cell in cells)} |", flush=True)
 
 
-def trainings(found: Measured) -> None:
+def trainings(found: dict[str, dict[str, Drawing]]) -> None:
     """SD between trainings of one setting, each with its own drawing or all with the same."""
     print("\n| | trainings | own drawings: mean | SD | same drawing: mean | SD |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -185,7 +251,7 @@ def trainings(found: Measured) -> None:
                 print(f"| {name}, {kind} | {len(own)} | {' | '.join(cells)} |")
 
 
-def verdicts(found: Measured) -> None:
+def verdicts(found: dict[str, dict[str, Drawing]]) -> None:
     """What is beyond noise: one run each as before, by pairs of pictures, and by replicates."""
     print("\n| | independent drawings | same drawing, picture by picture | three trainings each |")
     print("|---|---|---|---|")
@@ -200,14 +266,12 @@ def verdicts(found: Measured) -> None:
         if not all(kinds.get(kind, [[]])[0] for kind in (one, other)):
             continue
         (a, same_a), (b, same_b) = kinds[one], kinds[other]
-        rows = [
-            comparison.compare([x["metrics"]], [y["metrics"]]) for x, y in zip(a, b, strict=False)
-        ]
+        rows = [comparison.compare([x.metrics], [y.metrics]) for x, y in zip(a, b, strict=False)]
         paired = [
-            comparison.compare([x["metrics"]], [y["metrics"]], (x, y))
+            comparison.compare([x.metrics], [y.metrics], (x.influences, y.influences))
             for x, y in zip(same_a or a, same_b or b, strict=False)
         ]
-        means = [comparison.compare([x["metrics"] for x in a], [y["metrics"] for y in b])]
+        means = [comparison.compare([x.metrics for x in a], [y.metrics for y in b])]
         cells = []
         for each in (rows, paired, means):
             counts = {row.name: 0 for row in each[0]}
@@ -220,9 +284,7 @@ def verdicts(found: Measured) -> None:
         print(f"| {one} → {other} | {' | '.join(cells)} |")
     equal = [(x, y) for kind in kinds for x, y in itertools.combinations(kinds[kind][0], 2)]
     alarms = [
-        row.beyond_noise
-        for x, y in equal
-        for row in comparison.compare([x["metrics"]], [y["metrics"]])
+        row.beyond_noise for x, y in equal for row in comparison.compare([x.metrics], [y.metrics])
     ]
     if alarms:
         print(
@@ -235,7 +297,7 @@ if __name__ == "__main__":
     if sys.argv[2] == "draw":
         draw_all(Path(sys.argv[1]))
     else:
-        everything = measure_all(Path(sys.argv[1]))
-        calibration(everything)
+        real, everything = load(Path(sys.argv[1]))
+        calibration(real, everything)
         trainings(everything)
         verdicts(everything)

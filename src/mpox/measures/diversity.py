@@ -1,6 +1,7 @@
 """Whether the synthetic pictures are too alike."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
@@ -29,7 +30,7 @@ def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimat
     """
     n = min(MOST, len(test), len(fake))
     synthetic, real = fake.drawn(n, rng), test.drawn(n, rng)
-    tables = [_all_pairs(_small(each)) for each in (synthetic, real)]
+    tables = [all_pairs(_small(each)) for each in (synthetic, real)]
 
     def mean(table: np.ndarray) -> float:
         return float(table.sum() / (len(table) * (len(table) - 1)))
@@ -53,7 +54,7 @@ def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimat
     )
 
 
-def _all_pairs(shown: list[np.ndarray]) -> np.ndarray:
+def all_pairs(shown: Sequence[np.ndarray]) -> np.ndarray:
     """MS-SSIM of each picture with each other one, n×n, zero with itself."""
     pairs, table = list(combinations(range(len(shown)), 2)), np.zeros((len(shown), len(shown)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:

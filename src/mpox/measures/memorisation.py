@@ -99,7 +99,7 @@ def measure(
     noise = halves.spread(found.ssim) / np.sqrt(len(fake))
     fewest, null_fewest = (copies.bits(each.hashes.cosine.max()) for each in (found, held_out))
     return {
-        "fid_gap": _gap(test, fake, train, draws),
+        "fid_gap": gap(test, fake, train, draws),
         "copy_threshold": limit,
         "hash_threshold": copies.fewer_than(hash_limit),
         "copy_rate": share(found.features, held_out.features, limit),
@@ -114,13 +114,15 @@ def measure(
     }
 
 
-def _gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw]) -> Estimate:
-    def gap(draw: Draw, drawn: np.ndarray) -> float:
+def gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw]) -> Estimate:
+    """`fid_gap` of `measure`."""
+
+    def apart(draw: Draw, drawn: np.ndarray) -> float:
         rows, trained = fake.rows[drawn], train.rows[draw.training, 0]
         return frechet.distance(test.rows[draw.one], rows) - frechet.distance(trained, rows)
 
-    gaps = np.array([gap(draw, draw.synthetic) for draw in draws])
-    redrawn = np.array([gap(draw, draw.redrawn) for draw in draws])
+    gaps = np.array([apart(draw, draw.synthetic) for draw in draws])
+    redrawn = np.array([apart(draw, draw.redrawn) for draw in draws])
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
     value = float(np.mean([gaps, redrawn]))
     width = distances.whole(draws, test, fake, train) * halves.spread(gaps)

@@ -8,8 +8,8 @@ def score(features: np.ndarray) -> float:
 
     exp of the entropy of the eigenvalues λ of K/n, with K the cosines of all pairs (Friedman &
     Dieng 2023, definition 3.1). The rows at unit length and their transpose have the same ones, so
-    that the smaller product is enough. Unlike a distance it needs no reference, and it falls when a set
-    repeats itself; but it cannot tell variety from noise.
+    that the smaller product is enough. Unlike a distance it needs no reference, and it falls when a
+    set repeats itself; but it cannot tell variety from noise.
     """
     rows = np.asarray(features, np.float64)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
