@@ -115,3 +115,29 @@ def test_the_influence_on_a_difference_of_the_same_seeds_is_the_difference():
     old, new = of(same + own[0]), of(same + own[1])
     assert new.minus(old).noise == pytest.approx(halves.Z * np.sqrt(2 / 80), rel=0.25)
     assert old.noise > 5 * new.minus(old).noise
+
+
+def test_parts_of_a_large_set_say_as_much_of_the_whole_as_halves(monkeypatch):
+    """A mean of 1,000 rows, by 200 pairs of 50: closed form, and a little of few draws' chance."""
+    monkeypatch.setattr(halves, "MOST", 50)
+    rng, found = np.random.default_rng(9), []
+    names = [str(i) for i in range(1000)]
+    for _ in range(10):
+        y = rng.normal(0, 2, 1000)
+        sides = [(a[:50], b[:50]) for a, b in halves.draw(names, halves.DRAWS, rng)]
+        firsts = np.array([y[one].mean() for one, _ in sides])
+        differences = firsts - [y[other].mean() for _, other in sides]
+        found.append(
+            (
+                halves.scale(50, 1000) * halves.spread(firsts),
+                halves.influence(differences, sides, names).noise,
+            )
+        )
+    truth = halves.Z * 2 / np.sqrt(1000)
+    width, noise = np.mean(found, axis=0)
+    assert truth < width < 1.15 * truth and noise == pytest.approx(truth, rel=0.1)
+
+
+@pytest.mark.parametrize(("h", "groups", "scale"), [(500, 1000, 1), (499, 9999, 1), (500, 30, 1)])
+def test_halves_proper_and_few_patients_are_not_scaled(h, groups, scale):
+    assert halves.scale(h, groups) == scale

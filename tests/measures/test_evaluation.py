@@ -353,3 +353,27 @@ def test_by_hand_nothing_is_written_over(prepared, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="synthetic: holds files already"):
         main(params, *prepared[:2], tmp_path / "new.json", prepared[1])
     assert (tmp_path / "metrics.json").read_text() == "of another"
+
+
+def test_features_alone_are_measured_as_in_a_whole_evaluation():
+    rng = np.random.default_rng(3)
+    one, other = (rng.normal(shift, 1, (60, 8)).astype(np.float32) for shift in (0, 0.4))
+    found = evaluation.measure_features(one, other, 7)
+    assert found["fid"] == pytest.approx(frechet.distance(one, other), rel=1e-5)
+    assert found["kid"] == pytest.approx(kernel.distance(one, other), rel=1e-5)
+    assert found["fid_excess_lo"] < found["fid_excess"] < found["fid_excess_hi"]
+    assert found == evaluation.measure_features(one, other, 7)
+
+
+@pytest.mark.slow
+def test_large_sets_measured_by_parts_hold_the_truth(monkeypatch):
+    """Equal sets of 400, by parts of 40: the distance beyond the floor is 0, the kernel's too."""
+    monkeypatch.setattr(halves, "MOST", 40)
+    held = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        one, other = rng.normal(size=(2, 400, 8))
+        found = evaluation.measure_features(one, other, seed)
+        held.append([found[f"{x}_lo"] <= found.get(f"{x}_null", 0) <= found[f"{x}_hi"]
+                     for x in ("fid_excess", "kid", "precision", "coverage")])  # fmt: skip
+    assert (np.mean(held, axis=0) >= 0.85).all(), np.mean(held, axis=0)
