@@ -1,0 +1,56 @@
+"""What the attack on the weights finds where the answer is known: python benchmarks/privacy.py.
+
+After dvc repro: of the run's LoRA at its checkpoints, of halves of the test patients called
+members, and of whatever LORA PHOTOS pairs are named, each a LoRA and the photos it was trained on.
+Prints a line each.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
+import stages  # noqa: F401
+from mpox import listing, table
+from mpox.params import Params, read
+from mpox.privacy import attack, losses
+
+PARAMS = read(Path("params.yaml"), Params)
+TRAINING, TEST = Path("data/prepared/train"), Path("data/prepared/test")
+
+
+def found(adapter: Path, training: Path) -> dict:
+    """The attack's numbers for a LoRA and the photos it was trained on."""
+    sets = {"training photos": training, "test photos": TEST}
+    gains = losses.gains(
+        sets, Path(PARAMS.model.path), adapter, PARAMS.train.instance_prompt,
+        PARAMS.resolution, PARAMS.seed,
+    )  # fmt: skip
+    each = []
+    for name, folder in sets.items():
+        names = [file.name for file in listing.find(folder)[0]]
+        each.append(attack.by_patient(gains[name], table.groups(folder, names)[0]))
+    return attack.measure(*each, np.random.default_rng(PARAMS.seed))
+
+
+def main() -> None:
+    named = [Path(word) for word in sys.argv[1:]]
+    pairs = list(zip(named[::2], named[1::2], strict=True))
+    steps = sorted(Path("models/lora").glob("checkpoint-*"), key=lambda p: int(p.name[11:]))
+    print(
+        "| LoRA | AUC | members found at one of the others | false alarms, halves of the others |"
+    )
+    print("|---|---|--:|--:|")
+    for adapter, training in [*((each, TRAINING) for each in steps), *pairs]:
+        of = found(adapter, training)
+        auc = of["auc"]
+        print(
+            f"| {adapter} | {auc.value:.3f} ({auc.low:.3f} … {auc.high:.3f}) "
+            f"| {of['tpr'].value:.2f} | {100 * of['false_alarms']:.1f} % |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
