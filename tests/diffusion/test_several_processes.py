@@ -1,9 +1,11 @@
-"""Two processes, as torchrun starts them, against one."""
+"""Two processes, as torchrun starts them on one machine or on two, against one."""
 
 import csv
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,11 +44,29 @@ if os.environ["RANK"] == "1":
 def call(folder: Path, processes: int, *command: str, **environment: str):
     """A command in `folder`, with dvc.yaml's LAUNCH for so many processes, of as many threads."""
     launch = ["torchrun", "--nproc-per-node", str(processes), "--no-python"]
+    return run(folder, [*(launch if processes > 1 else []), *command], environment)
+
+
+def call_two_machines(folder: Path, *command: str):
+    """As `call`, of two torchruns with a process each that meet on the loopback interface."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    meet = ["--master-addr", "127.0.0.1", "--master-port", port, "--nproc-per-node", "1"]
+    agents = [
+        ["torchrun", "--nnodes", "2", "--node-rank", str(k), *meet, "--no-python", *command]
+        for k in range(2)
+    ]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda agent: run(folder, agent, {}), agents))
+
+
+def run(folder: Path, command: list[str], environment: dict[str, str]):
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     settings = {"PATH": programs, "PYTHONPATH": str(ROOT), "WANDB_PROJECT": ""}
     settings["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # torchrun would set 1
     return subprocess.run(
-        [*(launch if processes > 1 else []), *command],
+        command,
         cwd=folder,
         env=os.environ | settings | environment,
         capture_output=True,
@@ -55,15 +75,18 @@ def call(folder: Path, processes: int, *command: str, **environment: str):
     )
 
 
-def train(repository: Path, inputs: list[Path], processes: int, code: str, **environment: str):
+def training_command(inputs: list[Path], code: str) -> list[str]:
     """train_lora, tampered with by `code`, from `inputs` into `models` and `curves`."""
     head = (
         "import os, signal, stages\nfrom mpox import images\nfrom mpox.diffusion import training\n"
     )
     head += "from mpox.errors import InputError\nfrom stages import train_lora\n"
     *pictures, model = map(str, inputs)
-    words = ["python", "-c", head + code, *pictures, "models", "curves", f"model.path={model}"]
-    return call(repository, processes, *words, **environment)
+    return ["python", "-c", head + code, *pictures, "models", "curves", f"model.path={model}"]
+
+
+def train(repository: Path, inputs: list[Path], processes: int, code: str, **environment: str):
+    return call(repository, processes, *training_command(inputs, code), **environment)
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +143,10 @@ def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
     assert (work / checkpoints.FINISHED).exists()
 
 
-def test_a_run_of_two_processes_is_finished_by_one(repository, inputs, alone):
+def test_a_run_of_two_machines_is_finished_by_one(repository, inputs, alone):
     """And when one dies the other does not wait for ever."""
-    killed = train(repository, inputs, 2, POWER_CUT)
-    assert killed.returncode != 0 and not (repository / "models").exists()
+    killed = call_two_machines(repository, *training_command(inputs, POWER_CUT))
+    assert all(agent.returncode for agent in killed) and not (repository / "models").exists()
     done = train(repository, inputs, 1, STAGE)
     assert done.returncode == 0 and "resuming after step 8" in done.stderr, done.stderr
     each = curve(alone / "curves", "loss")
@@ -139,12 +162,12 @@ def test_an_error_in_one_process_stops_both(repository, inputs):
     assert not (repository / "models").exists()
 
 
-def test_two_processes_draw_the_bytes_of_one(repository, inputs, alone, settings, tmp_path):
+def test_two_machines_draw_the_bytes_of_one(repository, inputs, alone, settings, tmp_path):
     """Five pictures in batches of two: the second process draws one batch, the first two."""
     model, adapter = inputs[-1], alone / "lora"
     stage = ["python", "-m", "stages.generate", str(adapter), "pictures", f"model.path={model}"]
-    done = call(repository, 2, *stage)
-    assert done.returncode == 0, done.stderr
+    for done in call_two_machines(repository, *stage):
+        assert done.returncode == 0, done.stderr
     drawn = contents(repository / "pictures")
     assert drawn["metadata.csv"].count(b"\n") == 6
     folder, side = tmp_path / "alone", settings.resolution
