@@ -143,3 +143,22 @@ def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path)
     assert "to look at in a browser: data/report/diff.html" in done.stderr
     text = " ".join(Page((copy / PAGE).read_text()).text.split())
     assert "The pictures of first are not" in text and "The pictures of second are not" in text
+
+
+def test_replicates_are_points_of_their_own_beside_the_means():
+    from mpox.report import diff as page
+
+    def side(name: str, values: list[float]) -> page.Side:
+        runs = [evaluation(precision=value) for value in values]
+        return page.Side(name, {}, runs, None, {}, lambda seed: None)
+
+    text = page.build(side("one", [0.78, 0.80, 0.82]), side("two", [0.58, 0.60]))
+    found = Page(text)
+    said = " ".join(found.text.split())
+    assert "Means of 3 trainings of the old and 2 of the new settings, by Welch's t." in said
+    assert "0.8 → 0.59 (-0.21, noise ±0.05) worse, beyond noise" in said
+    ticks = [given["d"] for tag, given in found.elements if given.get("class") == "tick"]
+    assert sum(each.endswith("v7") for each in ticks) == 3 * 12
+    assert sum(each.endswith("v-7") for each in ticks) == 2 * 12
+    alone = " ".join(Page(page.build(side("one", [0.8]), side("two", [0.6]))).text.split())
+    assert "Sampling noise only" in alone and "makes replicates" in alone and "Ticks" not in alone
