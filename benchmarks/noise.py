@@ -269,7 +269,7 @@ def verdicts(found: dict[str, dict[str, Drawing]]) -> None:
         rows = [comparison.compare([x.metrics], [y.metrics]) for x, y in zip(a, b, strict=False)]
         paired = [
             comparison.compare([x.metrics], [y.metrics], (x.influences, y.influences))
-            for x, y in zip(same_a or a, same_b or b, strict=False)
+            for x, y in zip(*((same_a, same_b) if same_a and same_b else (a, b)), strict=False)
         ]
         means = [comparison.compare([x.metrics for x in a], [y.metrics for y in b])]
         cells = []
