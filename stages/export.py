@@ -27,10 +27,10 @@ def main(adapter: Path, out: Path, accepted: bool) -> None:
 
         kohya.export(adapter, out)
         return
-    from mpox.report import sharing
-
     evaluation, preparation, attack = (_read(Path("metrics", f"{name}.json")) for name in METRICS)
     _check_recorded(adapter)
+    from mpox.report import sharing
+
     sharing.write(out, adapter, evaluation, preparation, attack, accepted)
 
 

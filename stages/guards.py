@@ -29,9 +29,9 @@ def check_files(params: Params) -> None:
     stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
     check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
-    if params.evaluate.weights is not None and stage != "generate":
+    if params.evaluate.weights is not None and stage not in ("generate", "privacy"):
         _check_weights(params.evaluate)
-    if stage in MEASURES:
+    if stage in (*MEASURES, "privacy"):
         return
     train, generate = params.train, params.generate
     prompts = [("generate.negative_prompt", generate.negative_prompt), *_asked(generate)]

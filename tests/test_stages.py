@@ -291,8 +291,8 @@ def test_the_page_is_made_again_by_what_it_shows_and_nothing_else_is(repository)
     call(repository, "git", "checkout", "-q", ".")
 
 
-def test_what_is_shared_is_asked_for_twice_and_is_the_lora_that_was_measured(repository, tmp_path):
-    """Of so few patients no attack says that nobody is given away."""
+def test_what_is_shared_is_the_lora_that_was_measured(repository, tmp_path):
+    """Of so few patients no attack says that nobody is given away: the flag is needed."""
 
     def export(*words: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "stages.export", "models/lora", *words]
@@ -300,8 +300,6 @@ def test_what_is_shared_is_asked_for_twice_and_is_the_lora_that_was_measured(rep
         return done.returncode, done.stderr
 
     out = str(tmp_path / "shared")
-    code, said = export(out)
-    assert code == 1 and "not to be shared without --accept-risk" in said and "auc_hi" in said
     assert export(out, "--accept-risk") == (0, "")
     assert "membership attack" in (tmp_path / "shared/README.md").read_text()
     weights = repository / "models/lora/pytorch_lora_weights.safetensors"
