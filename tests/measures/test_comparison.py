@@ -85,7 +85,9 @@ def test_means_of_replicates_by_welch():
     peer = ttest_ind([13, 14, 15], [8, 10, 12], equal_var=False).confidence_interval()
     assert row.noise == pytest.approx((peer.high - peer.low) / 2)
     said = comparison.markdown(olds[0], news[0], [row])
-    assert said.startswith("**Means of 3 trainings of the old and 3 of the new settings, by Welch")
+    assert said.startswith(
+        "**Trainings: 3 of the old and 3 of the new settings; their means, by Welch"
+    )
     assert "| 10 (SD 2, n 3) | 14 (SD 1, n 3) | +4 | ±4.2 | within noise |" in said
 
 
@@ -271,7 +273,7 @@ def replicated(repository):
 
 def test_replicates_are_found_in_commits_branches_and_experiments(replicated):
     said = diff("old", "new")
-    assert said.startswith("**Means of 1 trainings of the old and 4 of the new settings")
+    assert said.startswith("**Trainings: 1 of the old and 4 of the new settings")
     kid = next(line for line in said.splitlines() if line.startswith("| kid "))
     assert "| 0.3 | 0.53 (SD 0.026, n 4) | +0.23 |" in kid
     said = diff("seven", "old")

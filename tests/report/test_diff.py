@@ -155,7 +155,7 @@ def test_replicates_are_points_of_their_own_beside_the_means():
     text = page.build(side("one", [0.78, 0.80, 0.82]), side("two", [0.58, 0.60]))
     found = Page(text)
     said = " ".join(found.text.split())
-    assert "Means of 3 trainings of the old and 2 of the new settings, by Welch's t." in said
+    assert "Trainings: 3 of the old and 2 of the new settings; their means, by Welch's t." in said
     assert "0.8 → 0.59 (-0.21, noise ±0.05) worse, beyond noise" in said
     ticks = [given["d"] for tag, given in found.elements if given.get("class") == "tick"]
     assert sum(each.endswith("v7") for each in ticks) == 3 * 12

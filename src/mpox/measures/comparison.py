@@ -142,7 +142,7 @@ def basis(rows: Sequence[Row]) -> Basis:
             said += " Both runs drew by the same seeds, so the noise is that of their difference."
         return Basis(said, REPLICATE)
     old, new = len(rows[0].olds), len(rows[0].news)
-    said = f"Means of {old} trainings of the old and {new} of the new settings, by Welch's t."
+    said = f"Trainings: {old} of the old and {new} of the new settings; their means, by Welch's t."
     if 1 in (old, new):
         said += " The single one is taken to vary as the others do."
     return Basis(said)
