@@ -61,7 +61,8 @@ def begin(page: Page, code: str) -> None:
 def learn(page: Page) -> list[str]:
     """The lessons, with what is said of each answer."""
     told = []
-    for _ in range(2):
+    for k in range(2):
+        assert page.inner_text(".left") == f"for training: {k + 1} of 2"
         for key in ("1", "3"):  # real, fairly sure
             page.keyboard.press(key)
         told.append(page.inner_text("h2"))

@@ -88,7 +88,7 @@ function picture(src, id, number, total, questions, done) {
   window.onresize = () => enlarge(image);
   main.querySelector("progress").max = total;
   main.querySelector("progress").value = number;
-  main.querySelector(".left").textContent = `picture ${number + 1} of ${total}`;
+  main.querySelector(".left").textContent = `${id ? "picture" : "for training:"} ${number + 1} of ${total}`;
   const started = performance.now();
   const seconds = () => Math.round((performance.now() - started) / 100) / 10;
   const clock = setInterval(() => {
@@ -178,7 +178,6 @@ function lesson(k) {
   }
   const asked = questions.filter((q) => ["class", "class_confidence"].includes(q.name));
   picture(lessons[k].src, null, k, lessons.length, asked, (answer) => {
-    main.querySelector(".left").textContent = `for training: ${k + 1} of ${lessons.length}`;
     const right = answer.class === lessons[k].class ? "Right" : "No";
     ask([{ name: "on", ask: `${right}: it is ${lessons[k].class}.`, options: ["go on"] }], {}, () => lesson(k + 1));
   });
