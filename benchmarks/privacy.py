@@ -8,30 +8,13 @@ Prints a line each.
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import listing, table
 from mpox.params import Params, read
-from mpox.privacy import attack, losses
+from mpox.privacy import membership
 
 PARAMS = read(Path("params.yaml"), Params)
 TRAINING, TEST = Path("data/prepared/train"), Path("data/prepared/test")
-
-
-def found(adapter: Path, training: Path) -> dict:
-    """The attack's numbers for a LoRA and the photos it was trained on."""
-    sets = {"training photos": training, "test photos": TEST}
-    gains = losses.gains(
-        sets, Path(PARAMS.model.path), adapter, PARAMS.train.instance_prompt,
-        PARAMS.resolution, PARAMS.seed,
-    )  # fmt: skip
-    each = []
-    for name, folder in sets.items():
-        names = [file.name for file in listing.find(folder)[0]]
-        each.append(attack.by_patient(gains[name], table.groups(folder, names)[0]))
-    return attack.measure(*each, np.random.default_rng(PARAMS.seed))
 
 
 def main() -> None:
@@ -43,7 +26,10 @@ def main() -> None:
     )
     print("|---|---|--:|--:|")
     for adapter, training in [*((each, TRAINING) for each in steps), *pairs]:
-        of = found(adapter, training)
+        model, prompt = Path(PARAMS.model.path), PARAMS.train.instance_prompt
+        of = membership.measure(
+            training, TEST, model, adapter, prompt, PARAMS.resolution, PARAMS.seed
+        )
         auc = of["auc"]
         print(
             f"| {adapter} | {auc.value:.3f} ({auc.low:.3f} … {auc.high:.3f}) "

@@ -5,6 +5,7 @@ The attacker has the weights and a patient's photos and guesses from one score, 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -19,7 +20,6 @@ from mpox.measures import rates
 POWER = 0.8
 TINY = 1e-12  # off the root at 0 and at 1, where the variance is none
 RATE = 0.01  # of false positives, where so few are to be had
-BOUND = 0.6  # AUC: above it an attack tells more than we would call a weak hint
 
 
 def by_patient(scores: np.ndarray, patients: Sequence[str]) -> np.ndarray:
@@ -38,17 +38,14 @@ def measure(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -
       100 others, of one of them;
     - false_alarms: of halves of the others, in how many the interval of the AUC leaves out ½.
     """
-    value = auc(members, others)
     halved = [auc_interval(others[a], others[b]) for a, b in _halves(len(others), rng)]
     allowed = max(int(RATE * len(others)), 1)
     limit = np.sort(others)[-allowed - 1]
     found = rates.rate(int(np.sum(members > limit)), len(members), allowed, len(others))
     alarms = [not each.low <= 0.5 <= each.high for each in halved]
     return {
-        "auc": Estimate(
-            value,
-            *interval(value, len(members), len(others)),
-            null=float(np.mean([each.value for each in halved])),
+        "auc": replace(
+            auc_interval(members, others), null=float(np.mean([each.value for each in halved]))
         ),
         "detectable": detectable(len(members), len(others)),
         "tpr": Estimate(found.value, found.low, found.high, null=allowed / len(others)),
