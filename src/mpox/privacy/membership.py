@@ -20,7 +20,7 @@ def measure(
     resolution: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What `adapter`, trained on the photos in `training`, gives away of them beside those in `test`.
+    """What `adapter`, trained on `training`, gives away of its photos, beside those in `test`.
 
     As attack.measure has it, patients as the unit, and in `identity` what it is of. Raises
     InputError for a LoRA that does not fit and for a folder without pictures.
