@@ -112,17 +112,13 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
 def training(params: Params, work: Path) -> tuple[float, float | None]:
     """The same model, batch, precision, rank and target modules (attention: the example's)."""
     import torch
-    from accelerate import Accelerator
     from torch.utils.flop_counter import FlopCounterMode
 
     from mpox import listing
     from mpox.diffusion import base, concepts
     from mpox.diffusion.concepts import Lesson
-    from mpox.diffusion.learner import Learner
+    from mpox.diffusion.learner import Learner, make_accelerator
 
-    accelerator = Accelerator(
-        mixed_precision="no" if params.train.precision == "fp32" else params.train.precision
-    )
     slow = not torch.cuda.is_available() and params.resolution >= 512
     warm, timed = (WARM_CPU, TIMED_CPU) if slow else (WARM, TIMED)
     settings = params.train.model_copy(
@@ -133,7 +129,7 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     needed = listing.find(pictures)[0][: (warm + timed) * settings.batch_size]
     said = [settings.instance_prompt] * len(needed)
     concept = concepts.encode(pipeline, needed, said, params.resolution, params.seed, "bench")
-    learner = Learner(pipeline.unet, settings, accelerator, params.seed)
+    learner = Learner(pipeline.unet, settings, make_accelerator(settings), params.seed)
     lessons = [Lesson(concept, settings.batch_size)]
     steps = learner.steps(lessons)
     for _ in range(warm):

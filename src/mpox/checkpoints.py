@@ -44,7 +44,7 @@ def folder(stage: str, settings: Mapping[str, object], inputs: list[Path]) -> Pa
         digest.update(folders.sha256(Path(str(sys.modules[name].__file__))).encode())
     for library in LIBRARIES:
         digest.update(version(library).encode())
-    work = _root() / f"{stage}-{digest.hexdigest()[:24]}"
+    work = root() / f"{stage}-{digest.hexdigest()[:24]}"
     work.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":  # one for all processes that a launcher started
         _lock(work)
@@ -68,14 +68,15 @@ def sweep(*stages: str) -> None:
     if "DVC_STAGE" not in os.environ:
         return
     for stage in stages:
-        for removed in _root().glob(f"{stage}-*.removed"):
+        for removed in root().glob(f"{stage}-*.removed"):
             shutil.rmtree(removed)
-        for mark in _root().glob(f"{stage}-*/{FINISHED}"):
+        for mark in root().glob(f"{stage}-*/{FINISHED}"):
             # First out of the way: half of it would be taken for all of it.
             shutil.rmtree(mark.parent.replace(mark.parent.with_suffix(".removed")))
 
 
-def _root() -> Path:
+def root() -> Path:
+    """The main repository's, also for a stage that runs in a copy of it."""
     return Path(os.environ.get("DVC_ROOT", "."), ".checkpoints")
 
 

@@ -16,10 +16,20 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 import stages.train_lora
 from mpox import checkpoints, images, listing, params, table
-from mpox.diffusion import base, concepts, latents, lora, loss, sampling, training
+from mpox.diffusion import (
+    base,
+    compilation,
+    concepts,
+    latents,
+    lora,
+    loss,
+    sampling,
+    training,
+)
 from mpox.diffusion.concepts import Lesson
 from mpox.diffusion.learner import CHECKPOINT, Adapter, Learner, make_accelerator
 from mpox.errors import InputError
@@ -707,16 +717,42 @@ def test_too_high_a_learning_rate_is_named(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch):
-    """By accelerate's switch, in micro-batches of two sizes; this backend needs no compiler."""
+def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, caplog):
+    """By accelerate's switches, in micro-batches of two sizes; this backend needs no compiler.
+
+    Its regional compilation is asked for too, which by itself ends in a TypeError.
+    """
     plain = curve(run(tmp_path / "plain", max_steps=2), "val_loss")
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "true")
     monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
-    torch._dynamo.utils.counters.clear()
-    compiled = curve(run(tmp_path / "compiled", max_steps=2), "val_loss")
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
-    assert compiled == pytest.approx(plain, rel=1e-4)
+    compiled, counted = [], []
+    for steps in (2, 5):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        with caplog.at_level("WARNING", "torch._dynamo"):
+            compiled.append(curve(run(tmp_path / str(steps), max_steps=steps), "val_loss"))
+        frames = torch._dynamo.utils.counters["frames"]
+        assert frames["ok"] == frames["total"]
+        counted.append(frames["total"])
+    # All in the first step, none for held-out losses and previews, none by variable shapes.
+    assert 0 < counted[0] == counted[1]
+    assert "recompile_limit" not in caplog.text
+    assert compiled[0] == pytest.approx(plain, rel=1e-4)
+
+
+def test_compiled_code_outlives_a_run(tiny_sd, tmp_path, monkeypatch):
+    """In the main repository's .checkpoints, where nobody has named another folder."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    ours = tmp_path / ".checkpoints/compiled"
+    for given, kept in ((default_cache_dir(), ours), ("/other", "/other")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given)
+        compilation.compile_blocks(unet)
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
 
 
 # ---------------------------------------------------------------- the stage

@@ -9,14 +9,18 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+    broadcast_object_list,
+)
 from diffusers import UNet2DConditionModel
 from diffusers.optimization import get_scheduler
 from torch import Tensor
 from tqdm import tqdm
 
 from mpox import checkpoints, processes, seeds
-from mpox.diffusion import base, lora, loss
+from mpox.diffusion import base, compilation, lora, loss
 from mpox.diffusion.concepts import Concept, Lesson
 from mpox.diffusion.curves import History
 from mpox.errors import InputError
@@ -68,6 +72,7 @@ class Learner:
         )
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
+        compilation.compile_blocks(unet)
         unet.train()
         self.trained = [p for p in unet.parameters() if p.requires_grad]
         optimizer = _optimizer(settings, self.trained)
@@ -156,7 +161,8 @@ class Learner:
             noisy = loss.add_noise(x0, epsilon, held.alphas[t])
             columns = (noisy, epsilon, t, states)
             parts = zip(*(x.split(self.micro_batch or len(t)) for x in columns), strict=True)
-            errors[i] = torch.cat([self._errors(*part) for part in parts])
+            with compilation.paused():
+                errors[i] = torch.cat([self._errors(*part) for part in parts])
         self.unet.train()
         # Zeros but for one process's: the sum is exact, and the same whatever their number.
         value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
@@ -206,7 +212,11 @@ def make_accelerator(settings: Train) -> Accelerator:
     mixed = "no" if settings.precision == "fp32" else settings.precision
     # Given so, no configuration of accelerate's divides the loss behind our back.
     whole = GradientAccumulationPlugin(num_steps=1)
-    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_plugin=whole)
+    accelerator = Accelerator(
+        mixed_precision=mixed,
+        gradient_accumulation_plugin=whole,
+        dynamo_plugin=TorchDynamoPlugin(backend="no"),  # the learner compiles, block by block
+    )
     processes.check_precision("train.precision", settings.precision)
     return accelerator
 
@@ -227,10 +237,11 @@ def find_micro_batch() -> int | None:
 
 
 def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
+    lr, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw_8bit":
         import bitsandbytes
 
-        kind = bitsandbytes.optim.AdamW8bit
-    else:
-        kind = torch.optim.AdamW
-    return kind(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        return bitsandbytes.optim.AdamW8bit(trained, lr=lr, weight_decay=decay)
+    # On a GPU all weights in a few kernels; on the CPU that would change the last bits.
+    fused = trained[0].is_cuda or None
+    return torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=fused)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import DynamoBackend, TorchDynamoPlugin
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -20,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mpox import checkpoints, folders, images, processes, seeds, table
-from mpox.diffusion import base, leak, lora
+from mpox.diffusion import base, compilation, leak, lora
 from mpox.diffusion import plan as planning
 from mpox.errors import InputError
 from mpox.params import DrawClass, Drawing, Generate
@@ -94,9 +93,7 @@ def generate(
         base.place(pipeline)
         if settings.precision != "fp32":
             pipeline.to(base.DTYPES[settings.precision])
-        compiler = TorchDynamoPlugin()  # of ACCELERATE_DYNAMO_BACKEND, as in training
-        if compiler.backend != DynamoBackend.NO:
-            pipeline.unet.compile(**compiler.to_kwargs())
+        compilation.compile_blocks(pipeline.unet)
         try:
             drawn = draw_all(
                 pipeline, folder, settings, resolution, seed, PURPOSE[stage], asked, starts
@@ -202,9 +199,25 @@ def draw_all(
     return {path.name: own for path, own in zip(paths[:number], numbers, strict=False)}
 
 
-def _write(paths: list[Path], pictures: np.ndarray, numbers: list[int], prompts: list[str]) -> None:
-    for path, picture, own, prompt in zip(paths, pictures, numbers, prompts, strict=False):
+def _write(paths: list[Path], drawn: "Drawn", numbers: list[int], prompts: list[str]) -> None:
+    for path, picture, own, prompt in zip(paths, drawn.read(), numbers, prompts, strict=False):
         images.write(path, picture, {"prompt": prompt, "seed": str(own)})
+
+
+class Drawn(NamedTuple):
+    """A batch where it was drawn: who reads it waits for a GPU, not who draws the next."""
+
+    pictures: Tensor  # uint8 (B, H, W, 3)
+    finite: Tensor  # one bool
+    dtype: torch.dtype  # that the UNet computed in
+
+    def read(self) -> np.ndarray:
+        """The pictures on the CPU; NotFinite if a number of theirs was none."""
+        if not self.finite.item():
+            number = str(self.dtype).removeprefix("torch.")
+            remedy = "; expected bf16 or fp32" if number == "float16" else ""
+            raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
+        return self.pictures.cpu().numpy()
 
 
 class Words(NamedTuple):
@@ -242,7 +255,7 @@ def draw(
     The starting noise comes from a CPU generator, so it is the same whatever the device.
     """
     words = _encode(pipeline, settings, settings.prompt, len(numbers))
-    return _draw(pipeline, words, numbers, settings, resolution)
+    return _draw(pipeline, words, numbers, settings, resolution).read()
 
 
 def _draw(
@@ -252,7 +265,7 @@ def _draw(
     settings: Drawing,
     resolution: int,
     means: Tensor | None = None,
-) -> np.ndarray:
+) -> Drawn:
     scheduler = pipeline.scheduler
     kind, options = SCHEDULERS[settings.scheduler]
     pipeline.scheduler = kind.from_config(scheduler.config, **options)
@@ -269,14 +282,11 @@ def _draw(
         width=resolution,
         generator=generators,
         latents=latents,
-        output_type="np",
+        output_type="pt",
     ).images
     pipeline.scheduler = scheduler
-    if not np.isfinite(pictures).all():
-        number = str(pipeline.unet.dtype).removeprefix("torch.")
-        remedy = "; expected bf16 or fp32" if number == "float16" else ""
-        raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
-    return np.round(255 * pictures).astype(np.uint8)
+    eight = (255 * pictures.float()).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return Drawn(eight, pictures.isfinite().all(), pipeline.unet.dtype)
 
 
 def _first(

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from mpox import captions, listing, table
-from mpox.diffusion import base, card, concepts, leak, lora, sampling
+from mpox.diffusion import base, card, compilation, concepts, leak, lora, sampling
 from mpox.diffusion.concepts import Concept, Lesson
 from mpox.diffusion.curves import Curves, check_tracker
 from mpox.diffusion.learner import Adapter, Learner, find_micro_batch, make_accelerator
@@ -61,7 +61,8 @@ def train(
         """Draws the validation pictures of a step; of step 0 they are the base's own."""
         folder = result / "lora" / "validation" / f"step-{step:06d}"
         base.move_frozen(pipeline, accelerator.device)
-        sampling.draw_all(pipeline, folder, preview, resolution, seed, "validation")
+        with compilation.paused():
+            sampling.draw_all(pipeline, folder, preview, resolution, seed, "validation")
         base.move_frozen(pipeline, torch.device("cpu"))
         return folder
 
