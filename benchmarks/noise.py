@@ -1,10 +1,11 @@
 """The noise that `evaluate` states, held against drawings and trainings.
 
-python benchmarks/noise.py WORK draw     # after dvc repro; two hours on one core; resumes
-python benchmarks/noise.py WORK tables   # minutes
+python benchmarks/noise.py WORK drawings    # after dvc repro; an hour on one core; resumes
+python benchmarks/noise.py WORK trainings   # an hour and a half; in the same WORK or another
 
-`draw` trains LoRAs with other seeds, ranks and lengths and draws each of them again and again;
-`tables` holds the spread of the measures over these against the noise that each evaluation states.
+`drawings` draws three LoRAs again and again and holds the spread of the measures against the noise
+that each evaluation states; `trainings` trains with other seeds, ranks and lengths and says how far
+trainings of one setting differ, and what is told apart of two.
 """
 
 import itertools
@@ -90,13 +91,16 @@ def draw_fresh(out: Path, seed: int) -> None:
         images.write(out / f"{i:05d}.png", images.square(picture, SIDE))
 
 
-def draw_all(work: Path) -> None:
+def draw_again(work: Path) -> None:
     for seed in DRAWINGS:
         draw_fresh(work / FRESH / f"drawing {seed}", seed)
     for kind, seed in REDRAWN.items():
         adapter = train(work, kind, seed)
         for own in DRAWINGS:
             draw(adapter, work / kind / f"drawing {own}", own)
+
+
+def train_again(work: Path) -> None:
     for kind, seeds in TRAININGS.items():
         for seed in seeds:
             adapter = train(work, kind, seed)
@@ -293,11 +297,15 @@ def verdicts(found: dict[str, dict[str, Drawing]]) -> None:
         )
 
 
-if __name__ == "__main__":
-    if sys.argv[2] == "draw":
-        draw_all(Path(sys.argv[1]))
+def main(work: Path, what: str) -> None:
+    {"drawings": draw_again, "trainings": train_again}[what](work)
+    real, found = load(work)
+    if what == "drawings":
+        calibration(real, found)
     else:
-        real, everything = load(Path(sys.argv[1]))
-        calibration(real, everything)
-        trainings(everything)
-        verdicts(everything)
+        trainings(found)
+        verdicts(found)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -76,9 +76,16 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f"error: {error}")
     except RuntimeError as error:
         torch = sys.modules.get("torch")
-        if not torch or not isinstance(error, torch.OutOfMemoryError):
+        if not torch:
             raise
-        sys.exit(f"error: {error}\nSee docs/scaling.md for what needs less memory.")
+        if isinstance(error, torch.OutOfMemoryError):
+            sys.exit(f"error: {error}\nSee docs/scaling.md for what needs less memory.")
+        if isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error):
+            sys.exit(
+                "error: another process of this run has ended, and says itself why: "
+                f"{' '.join(str(error).split())}\n`dvc repro` goes on from the resume point."
+            )
+        raise
     except OSError as error:
         # A full disk, a folder that may not be written: no fault of the code, and it has a name.
         if error.errno is None:

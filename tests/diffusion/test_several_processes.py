@@ -144,9 +144,11 @@ def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
 
 
 def test_a_run_of_two_machines_is_finished_by_one(repository, inputs, alone):
-    """And when one dies the other does not wait for ever."""
+    """And when one dies the other does not wait for ever, and says in a line why it ends."""
     killed = call_two_machines(repository, *training_command(inputs, POWER_CUT))
     assert all(agent.returncode for agent in killed) and not (repository / "models").exists()
+    last = killed[1].stderr
+    assert "error: another process of this run has ended" in last and "[rank1]" not in last, last
     done = train(repository, inputs, 1, STAGE)
     assert done.returncode == 0 and "resuming after step 8" in done.stderr, done.stderr
     each = curve(alone / "curves", "loss")

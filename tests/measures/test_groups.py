@@ -1,5 +1,6 @@
 """By group: known answers on angles and shares alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from mpox import table, tone
+from mpox.estimate import Z
 from mpox.measures import groups
 from mpox.measures.collection import Pictures
 from mpox.photos import splits
@@ -52,10 +54,21 @@ def test_the_bootstrap_has_the_textbooks_variances():
     """Of a mean of 4 patients s²/4, unbiased s²; of two pairs in order Σ (a − b)² / 4²."""
     own = np.array([1.0, 9.0, 4.0, 11.0])
     rng, patients = np.random.default_rng(0), ["a", "b", "c", "d"]
-    found = groups.redraw(own[:, None], patients, rng)
-    assert found.std() == pytest.approx(np.sqrt(own.var(ddof=1) / 4), rel=0.08)
-    even = groups.redraw(own[:, None], patients, rng, own)
-    assert even.std() == pytest.approx(np.sqrt(((1 - 4) ** 2 + (9 - 11) ** 2) / 16), rel=0.08)
+    of_pairs = np.sqrt(((1 - 4) ** 2 + (9 - 11) ** 2) / 16)
+    for strata, expected in (
+        ([""] * 4, np.sqrt(own.var(ddof=1) / 4)),
+        (groups.pairs(own, patients), of_pairs),
+        (["light", "dark", "light", "dark"], of_pairs),
+        (["light", "alone", "light", "single"], of_pairs),
+    ):
+        found = groups.redraw(own[:, None], patients, rng, strata)
+        assert found.std() == pytest.approx(expected, rel=0.08), strata
+
+
+def test_patients_in_order_are_paired_and_an_odd_one_joins_the_last_two():
+    order, patients = np.array([5.0, 5, 1, 3, 3, 9, 7]), ["a", "a", "b", "c", "c", "d", "e"]
+    assert groups.pairs(order, patients) == [1, 1, 0, 0, 0, 1, 1]
+    assert groups.pairs(order[:3], patients[:3]) == [0, 0, 0]
 
 
 def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_found_and_named():
@@ -67,26 +80,25 @@ def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_
         rng = np.random.default_rng(seed)
         every, tested = cohort(rng)
         real, patients = drawn(rng, tested, EACH)
+        pairs = groups.pairs(real, patients)
         one, own = fresh(rng, every)
-        chance = groups.redraw(below(one), own, rng) - groups.redraw(
-            below(real), patients, rng, real
-        )
-        false += groups.difference(below(real), below(one), chance) < 0.05
+        sides = below(real), below(one)
+        redrawn = groups.redraw(sides[0], patients, rng, pairs)
+        chance = groups.redraw(sides[1], own, rng, [""] * 104) - redrawn
+        false += groups.difference(*sides, chance) < 0.05
 
         pool, _ = fresh(rng, every, 1000)
         lacking = pool[pool > np.quantile(pool, 0.25)][:104]  # without the darkest quarter
-        chance = groups.redraw(below(lacking), own, rng) - groups.redraw(
-            below(real), patients, rng, real
-        )
-        flagged = groups.difference(below(real), below(lacking), chance) < 0.05
+        sides = below(real), below(lacking)
+        chance = groups.redraw(sides[1], own, rng, [""] * 104) - redrawn
+        flagged = groups.difference(*sides, chance) < 0.05
         found += flagged
         one_hot = [
             (np.array([tone.word(angle) for angle in side])[:, None] == names).astype(float)
             for side in (real, lacking)
         ]
-        chance = groups.redraw(one_hot[1], own, rng) - groups.redraw(
-            one_hot[0], patients, rng, real
-        )
+        redrawn = groups.redraw(one_hot[0], patients, rng, pairs)
+        chance = groups.redraw(one_hot[1], own, rng, [""] * 104) - redrawn
         off = one_hot[1].mean(0) - one_hot[0].mean(0)
         named += flagged and (np.quantile(chance, 0.975, axis=0) + off)[dark] < 0
     assert 0.02 <= false / 200 <= 0.08
@@ -158,6 +170,28 @@ def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
         angles = [[tone.typology_angle(each) for each in side.pixels] for side in (test, fake)]
         assert found.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
         assert found.low >= 0 and found.null > 0 and found.noise > 0
+
+
+def test_the_noise_of_a_distance_of_tones_is_what_other_drawings_of_these_prompts_show(tmp_path):
+    """Eight tones are asked, 13 pictures of each, and each is drawn a little too dark.
+
+    As if none were asked the noise is stated twice as wide.
+    """
+    rng = np.random.default_rng(0)
+    asked = np.repeat(np.linspace(-50, 50, 8), 13)
+    prompts, own = [str(tone) for tone in asked], [str(k) for k in range(104)]
+    real, patients = drawn(rng, rng.uniform(-50, 50, 26), EACH)
+    test = pictures(tmp_path / "test", real, patients)
+    found: dict[str, list] = {"asked": [], "unknown": []}
+    for k in range(60):
+        fake = pictures(tmp_path / str(k), asked - 15 + rng.normal(0, 12, 104), own)
+        for name, strata in (("asked", prompts), ("unknown", [""] * 104)):
+            side = replace(fake, strata=strata)
+            found[name].append(groups.measure(test, side, [], 5, rng)["tone_distance"])
+    of_drawings = np.std([each.value for each in found["asked"]], ddof=1)
+    stated = {k: np.mean([each.noise / Z for each in v]) / of_drawings for k, v in found.items()}
+    assert 0.75 <= stated["asked"] <= 1.33
+    assert stated["unknown"] > 1.5
 
 
 def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp_path):

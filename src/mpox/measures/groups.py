@@ -5,7 +5,7 @@ synthetic alike; of any other column what the folder's table says, for a synthet
 asked of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,21 +44,22 @@ def measure(
     """
     real, synthetic = _angles(test), _angles(fake)
     below = (real[:, None] <= GRID).astype(float), (synthetic[:, None] <= GRID).astype(float)
-    of_fake = redraw(below[1], fake.patients, rng)
-    chance = of_fake - redraw(below[0], test.patients, rng, real)
+    even = pairs(real, test.patients)
+    of_fake = redraw(below[1], fake.patients, rng, fake.strata)
+    chance = of_fake - redraw(below[0], test.patients, rng, even)
     off = below[1].mean(0) - below[0].mean(0)
     found: dict[str, Any] = {"tone_distance": _distance(off, chance, of_fake)}
     by: dict[str, Any] = {}
     for column in by_columns:
         if column == "tone":
             groups = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
-            by[column] = _of_column(test, fake, groups, list(tone.BANDS), real, k, rng)
+            by[column] = _of_column(test, fake, groups, list(tone.BANDS), even, k, rng)
             by[column]["p"] = difference(below[0], below[1], chance)
             by[column] |= _asked(fake, synthetic)
         else:
             groups = [_said(each, column) for each in (test, fake)]
-            names = sorted({*groups[0], *groups[1]})
-            by[column] = _of_column(test, fake, groups, names, None, k, rng)
+            names, one = sorted({*groups[0], *groups[1]}), [0] * len(test)
+            by[column] = _of_column(test, fake, groups, names, one, k, rng)
     return found | ({"by": by} if by else {})
 
 
@@ -99,32 +100,44 @@ def redraw(
     rows: np.ndarray,
     patients: Sequence[str],
     rng: np.random.Generator,
-    order: np.ndarray | None = None,
+    strata: Sequence[Hashable],
 ) -> np.ndarray:
     """How far the mean of n×K rows goes from itself when patients are drawn again: DRAWS×K.
 
-    A bootstrap of whole patients. `order` (n), where patients were spread evenly by it, as
-    `prepare` spreads them by tone: then each is drawn again from itself and the next one in that
-    order alone (a systematic sample as pairs of one stratum; Wolter 2007, section 8.2), for so
-    spread they vary less than at random. P patients drawn from themselves vary less than P drawn
-    anew: the deviations are stretched by √(P/(P−1)).
+    A bootstrap of whole patients, each drawn again from those of its stratum alone: there is a
+    fixed number of each (Wolter 2007, section 2.4). P patients drawn from themselves vary less than
+    P drawn anew: the deviations are stretched by √(P/(P−1)). `strata`: n, of a patient's rows the
+    first one's counts; strata of one patient count as one.
     """
     patient = halves.numbered(patients)
     number = int(patient.max()) + 1
     sums = np.zeros((number, rows.shape[1]))
     np.add.at(sums, patient, rows)
     sizes = np.bincount(patient, minlength=number)
-    if order is None or number < 4:
-        strata = [np.arange(number)]
-    else:
-        place = np.argsort(np.bincount(patient, order, number) / sizes, kind="stable")
-        strata = np.array_split(place, number // 2)
+    first = np.unique(patient, return_index=True)[1]
+    label = halves.numbered([str(strata[i]) for i in first])
+    label[np.bincount(label)[label] == 1] = -1
     times = np.ones((DRAWS, number))
-    for own in strata:
+    for each in np.unique(label):
+        own = np.flatnonzero(label == each)
         m = len(own)
         drawn = rng.multinomial(m, np.full(m, 1 / m), size=DRAWS)
         times[:, own] += (drawn - 1) * np.sqrt(m / max(m - 1, 1))
     return (times @ sums) / (times @ sizes)[:, None] - rows.mean(0)
+
+
+def pairs(order: np.ndarray, patients: Sequence[str]) -> list[int]:
+    """Strata (n) of patients that were spread evenly by `order` (n), as `prepare` does by tone.
+
+    Each patient and the next one in order of its mean are a stratum (a systematic sample as pairs
+    of one stratum; Wolter 2007, section 8.2), for so spread they vary less than at random.
+    """
+    patient = halves.numbered(patients)
+    means = np.bincount(patient, order) / np.bincount(patient)
+    number = len(means)
+    place = np.empty(number, int)
+    place[np.argsort(means, kind="stable")] = np.arange(number)
+    return np.minimum(place // 2, max(number // 2 - 1, 0))[patient].tolist()
 
 
 def _of_column(
@@ -132,13 +145,14 @@ def _of_column(
     fake: Pictures,
     groups: Sequence[Sequence[str]],
     names: Sequence[str],
-    even: np.ndarray | None,
+    even: Sequence[Hashable],
     k: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     one_hot = [np.array(side)[:, None] == np.array(names) for side in groups]
     real, synthetic = (each.astype(float) for each in one_hot)
-    chance = redraw(synthetic, fake.patients, rng) - redraw(real, test.patients, rng, even)
+    chance = redraw(synthetic, fake.patients, rng, fake.strata)
+    chance = chance - redraw(real, test.patients, rng, even)
     low, high = np.quantile(chance, [0.025, 0.975], axis=0) + synthetic.mean(0) - real.mean(0)
     found: dict[str, Any] = {"p": difference(real, synthetic, chance)}
     for j, said in enumerate(names):
