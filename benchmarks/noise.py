@@ -257,7 +257,7 @@ def trainings(found: dict[str, dict[str, Drawing]]) -> None:
 
 def verdicts(found: dict[str, dict[str, Drawing]]) -> None:
     """What is beyond noise: one run each as before, by pairs of pictures, and by replicates."""
-    print("\n| | independent drawings | same drawing, picture by picture | three trainings each |")
+    print("\n| | noise of both | same drawing, picture by picture | three trainings each |")
     print("|---|---|---|---|")
     kinds = {
         kind: [

@@ -139,6 +139,19 @@ def test_more_copies_than_candidates_all_come_together(looks):
     assert len(set(found)) == 40
 
 
+def test_looks_in_a_file_are_those_in_memory(looks, tmp_path):
+    given = [*looks[:3], keypoints.NOTHING]
+    with (tmp_path / "looks").open("w+b", buffering=0) as file:
+        kept = [keypoints.Stored(file, look) for look in given]
+        for name in keypoints.Look._fields:
+            for one, other in zip(kept, given, strict=True):
+                found, expected = getattr(one, name), getattr(other, name)
+                assert np.array_equal(found, expected) and found.dtype == expected.dtype
+        cut = variants.variant("crop", draw(1), np.random.default_rng(0))
+        again = keypoints.Stored(file, keypoints.describe(cut))
+        assert keypoints.near_duplicates([*kept, again], np.arange(5)) == [(4, 1)]
+
+
 def test_neither_workers_nor_the_order_change_what_is_found(looks):
     rng = np.random.default_rng(1)
     every = looks + [

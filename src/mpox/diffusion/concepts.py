@@ -56,17 +56,19 @@ class Concept:
             states = torch.where(dropped.view(-1, 1, 1), self.states[-1], states)
         return x0, epsilon, t, states
 
-    def fixed(self, draw: int = 0) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Every picture at timesteps spread evenly over the range, the same at every call.
+    def fixed(
+        self, draw: int = 0, timesteps: int = VAL_TIMESTEPS
+    ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Every picture at so many timesteps, spread evenly over the range, the same at every call.
 
         With its own caption: nothing is left out.
         """
         number = len(self.posterior.mean)
         rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "fixed", draw))
-        strata = torch.arange(VAL_TIMESTEPS) + torch.rand((number, 1), generator=rng)
-        t = (strata * len(self.alphas) / VAL_TIMESTEPS).long().flatten()
+        strata = torch.arange(timesteps) + torch.rand((number, 1), generator=rng)
+        t = (strata * len(self.alphas) / timesteps).long().flatten()
         t = t.clamp(max=len(self.alphas) - 1)  # 7 + 0.99999999 is 8 in float32
-        chosen = torch.arange(number).repeat_interleave(VAL_TIMESTEPS)
+        chosen = torch.arange(number).repeat_interleave(timesteps)
         return [
             self._noised(c, k, rng)
             for c, k in zip(chosen.split(VAL_BATCH), t.split(VAL_BATCH), strict=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +25,7 @@ class Photo(NamedTuple):
     sha256: str = ""  # of the file's bytes
     pixels: str = ""  # SHA-256 of the square's pixels
     hashes: np.ndarray = np.empty(0)  # uint64, WAYS: the square's perceptual hashes
-    look: keypoints.Look = keypoints.NOTHING  # what a second look for near duplicates needs
+    look: keypoints.Seen = keypoints.NOTHING  # what a second look for near duplicates needs
     tone: float = 0.0  # the square's individual typology angle
     reason: str = ""
 
@@ -37,14 +38,19 @@ class Photo(NamedTuple):
 def inspect_all(
     paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
 ) -> list[Photo]:
-    """Of each photo, in processes, its square written to its place in `squares`."""
+    """Of each photo, in processes, its square written to its place in `squares`.
+
+    Looks lie in a file without a name beside the squares, which they outnumber in bytes.
+    """
     # spawn, the same on every system: a forked worker inherits locks that threads may hold.
     spawn = multiprocessing.get_context("spawn")
     photos: list[Photo] = []
+    stored = tempfile.TemporaryFile(dir=squares[0].parent, buffering=0)  # noqa: SIM115  outlives us
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
         found = pool.map(partial(inspect, resolution), paths, squares, chunksize=4)
         try:
-            photos.extend(tqdm(found, "reading photos", len(paths), unit="photo"))
+            for photo in tqdm(found, "reading photos", len(paths), unit="photo"):
+                photos.append(photo._replace(look=keypoints.Stored(stored, photo.look)))
         except BrokenProcessPool:
             raise InputError(
                 f"{line(paths[len(photos)])}: reading this photo, or one of the next, ended its "

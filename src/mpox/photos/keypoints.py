@@ -7,6 +7,8 @@ share many of them are candidates; they are duplicates where one affine map carr
 one to those of the other, and the pictures agree in their middle once they lie on each other.
 """
 
+import io
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -23,6 +25,7 @@ MOST = 100  # keypoints of a picture, the strongest, and a few more where some a
 CONTRAST = 0.01  # of a keypoint, at least: skin is smooth (OpenCV's own value is 0.04)
 
 TABLES, BITS = 8, 24  # of words
+WORD = (1 << BITS) - 1
 COMMON = 100  # pictures: a word that more of them have says nothing
 CANDIDATES = 6  # a picture is held against
 BLOCK = 256  # rows of votes in memory at once
@@ -48,8 +51,35 @@ class Look(NamedTuple):
     descriptors: np.ndarray  # uint8 n×128
 
 
-NO_WORDS = np.empty(0, np.int32)
-NOTHING = Look(np.empty((0, 0)), np.empty((0, 2)), np.empty((0, 128)))
+NOTHING = Look(
+    np.empty((0, 0), np.uint8), np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8)
+)
+
+
+class Stored:
+    """A Look in a file, read when it is asked for: those of 100,000 photos are 3 GB."""
+
+    __slots__ = ("_file", "_parts")
+
+    def __init__(self, file: io.FileIO, look: "Look | Stored") -> None:
+        self._file = file
+        self._parts: list[tuple[int, np.dtype, tuple[int, ...]]] = []
+        start = file.seek(0, os.SEEK_END)
+        for part in (look.grey, look.places, look.descriptors):
+            self._parts.append((start, part.dtype, part.shape))
+            start += file.write(part.tobytes())
+
+    def _read(self, k: int) -> np.ndarray:
+        start, dtype, shape = self._parts[k]
+        size = dtype.itemsize * int(np.prod(shape))
+        return np.frombuffer(os.pread(self._file.fileno(), size, start), dtype).reshape(shape)
+
+    grey = property(lambda self: self._read(0))
+    places = property(lambda self: self._read(1))
+    descriptors = property(lambda self: self._read(2))
+
+
+Seen = Look | Stored
 
 
 def describe(square: np.ndarray) -> Look:
@@ -65,7 +95,7 @@ def describe(square: np.ndarray) -> Look:
     return Look(grey, places, descriptors.astype(np.uint8))
 
 
-def mirrored(look: Look) -> Look:
+def mirrored(look: Seen) -> Look:
     """What `describe` would find in the picture mirrored left to right, to within half a pixel.
 
     A descriptor holds 4×4 cells of 8 orientations each, all relative to the keypoint's own.
@@ -78,7 +108,7 @@ def mirrored(look: Look) -> Look:
 
 
 def near_duplicates(
-    looks: Sequence[Look], joined: np.ndarray, workers: int | None = None
+    looks: Sequence[Seen], joined: np.ndarray, workers: int | None = None
 ) -> list[tuple[int, int]]:
     """Pairs (later, earlier) of indices of pictures that show the same skin.
 
@@ -112,7 +142,7 @@ def near_duplicates(
     return pairs
 
 
-def words(looks: Sequence[Look]) -> tuple[csr_array, csr_array]:
+def words(looks: Sequence[Seen]) -> tuple[csr_array, csr_array]:
     """n×words, each its weight: which each picture's keypoints have, and those of its mirror image.
 
     A word is the signs of BITS random projections of a descriptor. Two descriptors at an angle θ
@@ -121,17 +151,20 @@ def words(looks: Sequence[Look]) -> tuple[csr_array, csr_array]:
     """
     planes = np.random.default_rng(0).normal(size=(128, TABLES * BITS)).astype(np.float32)
     planes -= planes.mean(axis=0)  # what all descriptors have in common
-    own = [_words(look.descriptors, planes) for look in looks]
-    turned = [_words(mirrored(look).descriptors, planes) for look in looks]
+    none, n = np.empty((0, TABLES), np.int32), len(looks)
+    found = [_words(look.descriptors, planes) for look in looks]
+    row = np.repeat(np.arange(n) << BITS, [len(each) for each in found])
+    own = np.concatenate([none, *found])
+    turned = np.concatenate([none, *(_words(mirrored(look).descriptors, planes) for look in looks)])
     plain, both = [], []
     for table in range(TABLES):
-        some = [np.unique(each[:, table]) for each in own]
-        more = [np.union1d(each, other[:, table]) for each, other in zip(some, turned, strict=True)]
-        known, count = np.unique(np.concatenate([NO_WORDS, *more]), return_counts=True)
+        some = np.unique(row | own[:, table])  # of a picture and a word each, in order
+        more = np.union1d(some, row | turned[:, table])
+        known, count = np.unique(more & WORD, return_counts=True)
         shared = (count > 1) & (count <= COMMON)
-        weight = np.log(1 + len(looks) / count[shared]).astype(np.float32)
-        plain.append(_matrix(some, known[shared], weight))
-        both.append(_matrix(more, known[shared], weight))
+        weight = np.log(1 + n / count[shared]).astype(np.float32)
+        plain.append(_matrix(some, known[shared], weight, n))
+        both.append(_matrix(more, known[shared], weight, n))
     return hstack(plain, "csr"), hstack(both, "csr")
 
 
@@ -141,12 +174,10 @@ def _words(descriptors: np.ndarray, planes: np.ndarray) -> np.ndarray:
     return (signs @ (1 << np.arange(BITS))).astype(np.int32)
 
 
-def _matrix(rows: Sequence[np.ndarray], known: np.ndarray, weight: np.ndarray) -> csr_array:
-    column = np.concatenate([NO_WORDS, *rows])
-    kept = np.isin(column, known)
-    where = np.repeat(np.arange(len(rows)), [len(row) for row in rows])[kept]
-    place = np.searchsorted(known, column[kept])
-    return csr_array((weight[place], (where, place)), (len(rows), len(known)))
+def _matrix(pairs: np.ndarray, known: np.ndarray, weight: np.ndarray, n: int) -> csr_array:
+    pairs = pairs[np.isin(pairs & WORD, known)]
+    place = np.searchsorted(known, pairs & WORD)
+    return csr_array((weight[place], (pairs >> BITS, place)), (n, len(known)))
 
 
 def candidates(
@@ -172,17 +203,17 @@ def candidates(
             yield best + [int(row)] * (CANDIDATES - len(best))
 
 
-def same_place(one: Look, other: Look, way: int) -> bool:
+def same_place(one: Seen, other: Seen, way: int) -> bool:
     """Whether `one`, lying in that of `images.ways`, is `other` as it stands, but for its noise."""
     return _agree(images.ways(one.grey)[way], other.grey, np.eye(2, 3), UNMOVED)
 
 
-def same_skin(one: Look, other: Look) -> bool:
+def same_skin(one: Seen, other: Seen) -> bool:
     """Whether `one` or its mirror image, moved by one affine map, is `other` where they overlap."""
     return any(_laid_over(way, other) for way in (one, mirrored(one)))
 
 
-def _laid_over(one: Look, other: Look) -> bool:
+def _laid_over(one: Seen, other: Seen) -> bool:
     if min(len(one.places), len(other.places)) < FEWEST:
         return False
     matches = [

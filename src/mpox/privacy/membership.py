@@ -37,7 +37,7 @@ def measure(
         "n_test": len(gains["test photos"]),
         "patients_training": len(members),
         "patients_test": len(others),
-        "noises": losses.DRAWS * losses.VAL_TIMESTEPS,
+        "noises": losses.NOISES,
     }
     rng = np.random.default_rng(derive(seed, "privacy"))
     return {"identity": identity} | attack.measure(members, others, rng)
