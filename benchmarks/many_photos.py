@@ -1,10 +1,10 @@
 """prepare on many small photos: python benchmarks/many_photos.py N [N …].
 
 N photos of 64 pixels, four a patient, each of colours at random: read, held against each other for
-near duplicates, split. Prints seconds and the memory of the largest process.
+near duplicates, split. Prints seconds and memory.
 """
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,6 +35,8 @@ for number in map(int, sys.argv[1:]):
         outputs = [f"{work}/{name}" for name in ("prepared", "controls", "counts.json")]
         settings = [f"data.source={work}/photos", "data.controls=data/none", "data.patients=folder"]
         command = [sys.executable, "-m", "stages.prepare", *outputs, *settings]
-        subprocess.run(command, cwd=ROOT, check=True)
-        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        _, status, usage = os.wait4(subprocess.Popen(command, cwd=ROOT).pid, 0)
+        if status:
+            sys.exit("prepare failed")
+        memory = usage.ru_maxrss / 2**20
         print(f"{number:,}: {time.perf_counter() - started:.0f} s, {memory:.1f} GB")

@@ -5,13 +5,15 @@ python benchmarks/noise.py WORK trainings   # an hour and a half; in the same WO
 
 `drawings` draws three LoRAs again and again and holds the spread of the measures against the noise
 that each evaluation states; `trainings` trains with other seeds, ranks and lengths and says how far
-trainings of one setting differ, and what is told apart of two.
+trainings of one setting differ, and what is told apart of two. What is in WORK is not made again,
+nor measured again: another version of the code wants another WORK.
 """
 
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -256,49 +258,65 @@ def trainings(found: dict[str, dict[str, Drawing]]) -> None:
 
 
 def verdicts(found: dict[str, dict[str, Drawing]]) -> None:
-    """What is beyond noise: one run each as before, by pairs of pictures, and by replicates."""
-    print("\n| | noise of both | same drawing, picture by picture | three trainings each |")
-    print("|---|---|---|---|")
-    kinds = {
-        kind: [
-            [run for n, run in sorted(runs.items()) if n.startswith(begin)][:3]
-            for begin in ("replicate", "same drawing")
-        ]
-        for kind, runs in found.items()
-    }
+    """What is beyond noise: single runs, by the noise of both or picture by picture; trainings."""
+    own, same = (
+        {
+            kind: [run for name, run in sorted(runs.items()) if name.startswith(begin)]
+            for kind, runs in found.items()
+        }
+        for begin in ("replicate", "same drawing")
+    )
+
+    def single(one: Drawing, other: Drawing, paired: bool = False) -> list[comparison.Row]:
+        influences = (one.influences, other.influences) if paired else (None, None)
+        return comparison.compare([one.metrics], [other.metrics], influences)
+
+    def trained(one: Sequence[Drawing], other: Sequence[Drawing]) -> list[comparison.Row]:
+        return comparison.compare([x.metrics for x in one], [y.metrics for y in other])
+
+    def said(comparisons: Sequence[list[comparison.Row]]) -> str:
+        counts = Counter(row.name for rows in comparisons for row in rows if row.beyond_noise)
+        if len(comparisons) == 1:
+            return ", ".join(counts) or "nothing"
+        return ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
+
+    print("\n| of three pairs of runs | noise of both | same drawing, picture by picture |")
+    print("|---|---|---|")
     for one, other in (("rank 4", "rank 16"), ("rank 8", "guidance 3"), ("60 steps", "rank 8")):
-        if not all(kinds.get(kind, [[]])[0] for kind in (one, other)):
-            continue
-        (a, same_a), (b, same_b) = kinds[one], kinds[other]
-        rows = [comparison.compare([x.metrics], [y.metrics]) for x, y in zip(a, b, strict=False)]
-        paired = [
-            comparison.compare([x.metrics], [y.metrics], (x.influences, y.influences))
-            for x, y in zip(*((same_a, same_b) if same_a and same_b else (a, b)), strict=False)
-        ]
-        means = [comparison.compare([x.metrics for x in a], [y.metrics for y in b])]
-        cells = []
-        for each in (rows, paired, means):
-            counts = {row.name: 0 for row in each[0]}
-            for rows_of in each:
-                for row in rows_of:
-                    counts[row.name] += row.beyond_noise
-            cells.append(
-                ", ".join(f"{n} {c}/{len(each)}" for n, c in counts.items() if c) or "nothing"
-            )
-        print(f"| {one} → {other} | {' | '.join(cells)} |")
-    equal = [(x, y) for kind in kinds for x, y in itertools.combinations(kinds[kind][0], 2)]
-    alarms = [
-        row.beyond_noise for x, y in equal for row in comparison.compare([x.metrics], [y.metrics])
+        rows = [single(x, y) for x, y in zip(own[one], own[other], strict=False)]
+        # Of each seed another guidance draws by the same seeds as the committed one.
+        sides = (same[one], same[other]) if same[other] else (own[one], own[other])
+        paired = [single(x, y, True) for x, y in zip(*sides, strict=False)]
+        print(f"| {one} → {other} | {said(rows)} | {said(paired)} |")
+
+    print("\n| all trainings | own drawings | same drawing |\n|---|---|---|")
+    for one, other in [("rank 4", "rank 16"), *(("rank 8", kind) for kind in own)]:
+        if one != other:
+            cells = [said([trained(x[one], x[other])]) if x[other] else "" for x in (own, same)]
+            print(f"| {one} → {other} | {' | '.join(cells)} |")
+
+    committed = own["rank 8"]
+    halves = [
+        trained([committed[i] for i in two], [x for i, x in enumerate(committed) if i not in two])
+        for two in itertools.combinations(range(len(committed)), 2)
     ]
-    if alarms:
-        print(
-            f"\nequal settings, other trainings and drawings: {sum(alarms)} of {len(alarms)} "
-            f"verdicts beyond noise ({len(equal)} pairs)"
-        )
+    print("\nverdicts beyond noise on equal settings:")
+    for name, comparisons in {
+        "single runs, noise of both": [single(*pair) for pair in _pairs(own.values())],
+        "of rank 8 alone": [single(*pair) for pair in _pairs([committed])],
+        "same drawing, picture by picture": [single(*p, True) for p in _pairs(same.values())],
+        "rank 8's trainings, two against the others": halves,
+    }.items():
+        of = [row.beyond_noise for rows in comparisons for row in rows]
+        print(f"{name}: {sum(of)} of {len(of)}")
+
+
+def _pairs(kinds: Iterable[Sequence[Drawing]]) -> list[tuple[Drawing, Drawing]]:
+    return [pair for runs in kinds for pair in itertools.combinations(runs, 2)]
 
 
 def main(work: Path, what: str) -> None:
-    {"drawings": draw_again, "trainings": train_again}[what](work)
+    WHAT[what](work)
     real, found = load(work)
     if what == "drawings":
         calibration(real, found)
@@ -307,5 +325,9 @@ def main(work: Path, what: str) -> None:
         verdicts(found)
 
 
+WHAT = {"drawings": draw_again, "trainings": train_again}
+
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[2] not in WHAT:
+        sys.exit(__doc__)
     main(Path(sys.argv[1]), sys.argv[2])

@@ -69,7 +69,10 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """A user's mistake, a full disk or too little memory end the process with 1 and one line."""
+    """What is no fault of the code ends the process with 1 and one line.
+
+    A user's mistake, a full disk, too little memory, another process that died.
+    """
     try:
         yield
     except InputError as error:
@@ -80,10 +83,10 @@ def plain_errors() -> Iterator[None]:
             raise
         if isinstance(error, torch.OutOfMemoryError):
             sys.exit(f"error: {error}\nSee docs/scaling.md for what needs less memory.")
-        if isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error):
+        if "onnection closed by peer" in str(error) or "onnection reset by peer" in str(error):
             sys.exit(
-                "error: another process of this run has ended, and says itself why: "
-                f"{' '.join(str(error).split())}\n`dvc repro` goes on from the resume point."
+                "error: another process of this run has ended, whose output says why; `dvc repro` "
+                "goes on from the resume point"
             )
         raise
     except OSError as error:

@@ -141,7 +141,7 @@ def test_more_copies_than_candidates_all_come_together(looks):
 
 def test_looks_in_a_file_are_those_in_memory(looks, tmp_path):
     given = [*looks[:3], keypoints.NOTHING]
-    with (tmp_path / "looks").open("w+b", buffering=0) as file:
+    with (tmp_path / "looks").open("w+b") as file:
         kept = [keypoints.Stored(file, look) for look in given]
         for name in keypoints.Look._fields:
             for one, other in zip(kept, given, strict=True):

@@ -104,10 +104,10 @@ def redraw(
 ) -> np.ndarray:
     """How far the mean of n×K rows goes from itself when patients are drawn again: DRAWS×K.
 
-    A bootstrap of whole patients, each drawn again from those of its stratum alone: there is a
-    fixed number of each (Wolter 2007, section 2.4). P patients drawn from themselves vary less than
-    P drawn anew: the deviations are stretched by √(P/(P−1)). `strata`: n, of a patient's rows the
-    first one's counts; strata of one patient count as one.
+    A bootstrap of whole patients, each drawn again from those of its stratum alone, of which there
+    is a fixed number. P patients of a stratum drawn from themselves vary less than P drawn anew:
+    the deviations are stretched by √(P/(P−1)) (Rao & Wu 1988). `strata`: n, of a patient's rows the
+    first one's counts; strata of one patient count as one (a last one alone as what cannot vary).
     """
     patient = halves.numbered(patients)
     number = int(patient.max()) + 1

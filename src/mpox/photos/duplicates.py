@@ -48,27 +48,30 @@ def near(
     photos of different skin in 10 or more. But photos of one round lesion in the middle of plain
     skin come as close as copies, and so do photos with the same black border.
     """
+    codes = codes.reshape(-1, WAYS)
+    standing = np.ascontiguousarray(codes[:, 0])  # three times as fast, of many
     joined = np.arange(len(codes))  # the same number where a chain of pairs leads
     pairs = []
-    for later, lying in enumerate(codes.reshape(-1, WAYS)):
+    for later, lying in enumerate(codes):
         asked = later if first is None else first * (later >= first)
         if not asked:
             continue
-        bits = np.bitwise_count(codes[:asked, 0] ^ lying[:, None])
-        way, apart = bits.argmin(axis=0), bits.min(axis=0)
+        bits = np.bitwise_count(standing[:asked] ^ lying[:, None])
+        apart = bits.min(axis=0)
         alike = np.flatnonzero(apart <= distance)
         alike = alike[np.argsort(apart[alike], kind="stable")]
         numbers, failures = [], 0
         while len(alike) and failures < FAILURES:
             earlier = int(alike[0])
-            if confirm(later, earlier, int(way[earlier])):
+            if confirm(later, earlier, int(bits[:, earlier].argmin())):
                 pairs.append((later, earlier))
                 numbers.append(joined[earlier])
                 alike = alike[joined[alike] != joined[earlier]]
             else:
                 failures += 1
                 alike = alike[1:]
-        joined[:later][np.isin(joined[:later], numbers)] = later
+        if numbers:
+            joined[:later][np.isin(joined[:later], numbers)] = later
     return pairs
 
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import multiprocessing
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -37,26 +36,22 @@ class Photo(NamedTuple):
 
 def inspect_all(
     paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
-) -> list[Photo]:
-    """Of each photo, in processes, its square written to its place in `squares`.
-
-    Looks lie in a file without a name beside the squares, which they outnumber in bytes.
-    """
+) -> Iterator[Photo]:
+    """Of each photo, in processes, its square written to its place in `squares`."""
     # spawn, the same on every system: a forked worker inherits locks that threads may hold.
     spawn = multiprocessing.get_context("spawn")
-    photos: list[Photo] = []
-    stored = tempfile.TemporaryFile(dir=squares[0].parent, buffering=0)  # noqa: SIM115  outlives us
+    done = 0
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
         found = pool.map(partial(inspect, resolution), paths, squares, chunksize=4)
         try:
             for photo in tqdm(found, "reading photos", len(paths), unit="photo"):
-                photos.append(photo._replace(look=keypoints.Stored(stored, photo.look)))
+                yield photo
+                done += 1
         except BrokenProcessPool:
             raise InputError(
-                f"{line(paths[len(photos)])}: reading this photo, or one of the next, ended its "
+                f"{line(paths[done])}: reading this photo, or one of the next, ended its "
                 "process (2 GB of memory a core are enough for the largest)"
             ) from None
-    return photos
 
 
 def inspect(resolution: int, path: Path, out: Path) -> Photo:

@@ -7,11 +7,10 @@ share many of them are candidates; they are duplicates where one affine map carr
 one to those of the other, and the pictures agree in their middle once they lie on each other.
 """
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -57,17 +56,18 @@ NOTHING = Look(
 
 
 class Stored:
-    """A Look in a file, read when it is asked for: those of 100,000 photos are 3 GB."""
+    """A Look at the end of a file, read when asked for: those of 100,000 photos are 3 GB."""
 
     __slots__ = ("_file", "_parts")
 
-    def __init__(self, file: io.FileIO, look: "Look | Stored") -> None:
+    def __init__(self, file: BinaryIO, look: "Look | Stored") -> None:
         self._file = file
         self._parts: list[tuple[int, np.dtype, tuple[int, ...]]] = []
         start = file.seek(0, os.SEEK_END)
         for part in (look.grey, look.places, look.descriptors):
             self._parts.append((start, part.dtype, part.shape))
             start += file.write(part.tobytes())
+        file.flush()  # what is read is read past the buffer
 
     def _read(self, k: int) -> np.ndarray:
         start, dtype, shape = self._parts[k]
@@ -100,11 +100,17 @@ def mirrored(look: Seen) -> Look:
 
     A descriptor holds 4×4 cells of 8 orientations each, all relative to the keypoint's own.
     """
-    cells = look.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
     places = look.places * [-1, 1] + [SIDE - 1, 0]
     return Look(
-        np.ascontiguousarray(look.grey[:, ::-1]), places.astype(np.float32), cells.reshape(-1, 128)
+        np.ascontiguousarray(look.grey[:, ::-1]),
+        places.astype(np.float32),
+        _turned(look.descriptors),
     )
+
+
+def _turned(descriptors: np.ndarray) -> np.ndarray:
+    cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
+    return cells.reshape(-1, 128)
 
 
 def near_duplicates(
@@ -155,7 +161,7 @@ def words(looks: Sequence[Seen]) -> tuple[csr_array, csr_array]:
     found = [_words(look.descriptors, planes) for look in looks]
     row = np.repeat(np.arange(n) << BITS, [len(each) for each in found])
     own = np.concatenate([none, *found])
-    turned = np.concatenate([none, *(_words(mirrored(look).descriptors, planes) for look in looks)])
+    turned = np.concatenate([none, *(_words(_turned(each.descriptors), planes) for each in looks)])
     plain, both = [], []
     for table in range(TABLES):
         some = np.unique(row | own[:, table])  # of a picture and a word each, in order

@@ -6,6 +6,7 @@ together is a group, and a group is never split: not between sets, nor between t
 the controls.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -73,7 +74,13 @@ def prepare(
     with ExitStack() as stack:
         places = [stack.enter_context(folders.whole(written)) for _, _, written in sides]
         squares = {name: places[0] / f"{k}.png" for k, name in enumerate(paths)}
-        found = inspection.inspect_all([*paths.values()], [*squares.values()], resolution, workers)
+        looks = stack.enter_context(tempfile.TemporaryFile())
+        found = (
+            photo._replace(look=keypoints.Stored(looks, photo.look))
+            for photo in inspection.inspect_all(
+                [*paths.values()], [*squares.values()], resolution, workers
+            )
+        )
         looked = dict(zip(paths, found, strict=True))
         refused = _refused(paths, looked, data)
         usable = {name: photo for name, photo in looked.items() if not photo.reason}
