@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
+from scipy.stats import wasserstein_distance
 from tqdm import tqdm
 
 from mpox import estimate, images, listing, table
@@ -40,6 +41,7 @@ from mpox.measures import (
     diversity,
     evaluation,
     features,
+    groups,
     memorisation,
 )
 from mpox.measures.collection import Pictures
@@ -179,7 +181,8 @@ def measure_mixed(real: Real, drawings: Sequence[Pictures], chosen: np.ndarray) 
     found["fid_gap"] = memorisation.gap(real.test, fake, real.training, draws)
     table = diversity.all_pairs(fake.pixels[: diversity.MOST])
     return {name: each.value for name, each in found.items() if isinstance(each, Estimate)} | {
-        "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1)))
+        "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1))),
+        "tone_distance": float(wasserstein_distance(*map(groups._angles, (real.test, fake)))),
     }
 
 
