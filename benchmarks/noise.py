@@ -228,7 +228,7 @@ def calibration(real: Real, found: dict[str, dict[str, Drawing]]) -> None:
                 cells += [spread * unbiased, stated / (spread * unbiased)]
             else:
                 cells += [own, stated / own] if own else [0, 0]
-        if name in sets[loras[0]][0]:
+        if name in drawn[loras[0]][common[0]].influences["measures"]:
             noises, spreads = [], []
             for one, other in pairs:
                 for at in common:

@@ -103,21 +103,25 @@ def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
     assert ((counts - 100).square() / 100).sum() < 24.3  # χ² with 7 degrees, p = 0.001
 
 
-def test_held_out_draws_are_fixed_and_cover_the_timesteps():
+@pytest.mark.parametrize("timesteps", [concepts.VAL_TIMESTEPS, 4])
+def test_held_out_draws_are_fixed_and_cover_the_timesteps(timesteps):
     concept = pictures(5, 0.5)
-    batches = concept.fixed()
+    batches = concept.fixed(timesteps=timesteps)
     x0, _, t, states = map(torch.cat, zip(*batches, strict=True))
-    assert len(t) == 5 * concepts.VAL_TIMESTEPS
-    each = t.view(5, concepts.VAL_TIMESTEPS)
-    assert (each // (1000 // concepts.VAL_TIMESTEPS) == torch.arange(concepts.VAL_TIMESTEPS)).all()
+    each = t.view(5, timesteps)
+    assert (each // (1000 // timesteps) == torch.arange(timesteps)).all()
     assert len(set(each[:, 0].tolist())) > 1
     own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
     torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
     number = x0.mean((1, 2, 3)).round().long()
     assert torch.equal(states, concept.states[concept.caption[number]])
-    for mine, again in zip(batches, concept.fixed(), strict=True):
+    for mine, again in zip(batches, concept.fixed(timesteps=timesteps), strict=True):
         assert all(map(torch.equal, mine, again))
-    assert not torch.equal(concept.fixed(1)[0][1], batches[0][1])
+    assert not torch.equal(concept.fixed(1, timesteps)[0][1], batches[0][1])
+
+
+def test_a_held_out_picture_has_as_many_timesteps_as_documented():
+    assert sum(len(t) for _, _, t, _ in pictures(5).fixed()) == 5 * concepts.VAL_TIMESTEPS
 
 
 def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):

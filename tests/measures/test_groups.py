@@ -204,6 +204,22 @@ def test_the_noise_of_a_distance_of_tones_is_what_other_drawings_of_these_prompt
     assert stated["unknown"] > 1.5
 
 
+def test_shares_that_prompts_lay_down_have_no_chance_of_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    one = [str(k) for k in range(104)]
+    sites = ["arm"] * 30 + ["leg"] * 74
+    test, fake = (pictures(tmp_path / name, np.zeros(104), one) for name in ("test", "fake"))
+    for side in (test, fake):
+        rows = {path.name: [site] for path, site in zip(side.paths, sites, strict=True)}
+        table.write(side.folder, ["site"], rows)
+    width = {}
+    for name, strata in (("asked", sites), ("unknown", [""] * 104)):
+        side = replace(fake, strata=strata)
+        off = groups.measure(test, side, ["site"], 5, rng)["by"]["site"]["arm"]["share_off"]
+        width[name] = off.high - off.low
+    assert width["unknown"] / width["asked"] == pytest.approx(np.sqrt(2), rel=0.12)
+
+
 def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp_path):
     angles, rng = np.linspace(-60, 60, 24), np.random.default_rng(0)
     sides = []

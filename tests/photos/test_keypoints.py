@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import variants
-from conftest import ROOT
+from conftest import ROOT, full_disk
 
 from mpox import images, listing
 from mpox.embedded import phantom
@@ -150,6 +150,11 @@ def test_looks_in_a_file_are_those_in_memory(looks, tmp_path):
         cut = variants.variant("crop", draw(1), np.random.default_rng(0))
         again = keypoints.Stored(file, keypoints.describe(cut))
         assert keypoints.near_duplicates([*kept, again], np.arange(5)) == [(4, 1)]
+
+
+def test_a_full_disk_is_not_missed_by_a_look(looks, tmp_path):
+    with (tmp_path / "looks").open("w+b") as file, full_disk(18_000), pytest.raises(OSError):
+        keypoints.Stored(file, looks[0])
 
 
 def test_neither_workers_nor_the_order_change_what_is_found(looks):

@@ -12,7 +12,7 @@ from PIL import Image
 from mpox import images, tone
 from mpox.errors import InputError
 from mpox.params import Data
-from mpox.photos import preparation
+from mpox.photos import inspection, preparation
 from mpox.photos import splits as splitting
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
@@ -190,6 +190,16 @@ def test_a_stopped_run_leaves_nothing_to_be_taken_for_whole(photos, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         preparation.prepare(photos, tmp_path / "out", settings(), 32, seed=0)
     assert os.listdir(tmp_path) == []
+
+
+def test_who_stops_asking_waits_for_no_other_photo(tmp_path):
+    """As when the disk is full at the first of a thousand."""
+    images.write(tmp_path / "photo.png", skin(0, 400, 400))
+    squares = [tmp_path / f"{k}.png" for k in range(1000)]
+    found = inspection.inspect_all([tmp_path / "photo.png"] * 1000, squares, 64, 1)
+    next(found)
+    found.close()
+    assert sum(square.exists() for square in squares) < 500
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

@@ -52,6 +52,8 @@ def inspect_all(
                 f"{line(paths[done])}: reading this photo, or one of the next, ended its "
                 "process (2 GB of memory a core are enough for the largest)"
             ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)  # who stops asking waits for no other photo
 
 
 def inspect(resolution: int, path: Path, out: Path) -> Photo:

@@ -24,7 +24,7 @@ MOST = 100  # keypoints of a picture, the strongest, and a few more where some a
 CONTRAST = 0.01  # of a keypoint, at least: skin is smooth (OpenCV's own value is 0.04)
 
 TABLES, BITS = 8, 24  # of words
-WORD = (1 << BITS) - 1
+WORD = (1 << BITS) - 1  # of a picture's number and a word in one integer, the word
 COMMON = 100  # pictures: a word that more of them have says nothing
 CANDIDATES = 6  # a picture is held against
 BLOCK = 256  # rows of votes in memory at once
@@ -96,10 +96,7 @@ def describe(square: np.ndarray) -> Look:
 
 
 def mirrored(look: Seen) -> Look:
-    """What `describe` would find in the picture mirrored left to right, to within half a pixel.
-
-    A descriptor holds 4×4 cells of 8 orientations each, all relative to the keypoint's own.
-    """
+    """What `describe` would find in the picture mirrored left to right, to within half a pixel."""
     places = look.places * [-1, 1] + [SIDE - 1, 0]
     return Look(
         np.ascontiguousarray(look.grey[:, ::-1]),
@@ -109,6 +106,7 @@ def mirrored(look: Seen) -> Look:
 
 
 def _turned(descriptors: np.ndarray) -> np.ndarray:
+    """Those of the mirror image: 4×4 cells of 8 orientations, relative to the keypoint's own."""
     cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
     return cells.reshape(-1, 128)
 
