@@ -59,17 +59,17 @@ def trace() -> Iterator[str]:
     p = params.read(ROOT / "params.yaml", params.Params)
     train, prior = p.train, p.train.prior_preservation
     pipeline = base.load(ROOT / p.model.path, p.resolution)
-    lessons = []
-    for folder, prompt, size in (
-        ("data/augmented", train.instance_prompt, train.batch_size),
-        ("data/class", p.draw_class.prompt, prior.batch_size),
-    ):
-        files = listing.find(ROOT / folder)[0][:PICTURES]
-        said = [prompt] * len(files)
-        learnt = concepts.encode(pipeline, files, said, p.resolution, p.seed, folder)
-        yield line(f"latents of {folder}", learnt.posterior.mean)
-        yield line(f"text of {folder}", learnt.states)
-        lessons.append(Lesson(learnt, size))
+    folder = "data/augmented"
+    files = listing.find(ROOT / folder)[0][:PICTURES]
+    captions = [train.instance_prompt] * len(files)
+    photos = concepts.encode(pipeline, files, captions, p.resolution, p.seed, folder)
+    yield line(f"latents of {folder}", photos.posterior.mean)
+    yield line(f"text of {folder}", photos.states)
+    unconditional = photos.without_caption("base prediction")
+    lessons = [
+        Lesson(photos, train.batch_size),
+        Lesson(unconditional, prior.batch_size, prior.weight, "base_prediction"),
+    ]
     learner = Learner(pipeline.unet, train, make_accelerator(train), p.seed)
     lines: list[str] = []
 

@@ -28,7 +28,8 @@ def main(photos: Path, out: Path) -> None:
     # Train: goes on from out/work/state.pt if that is there, and keeps the LoRA of the lowest
     # held-out loss.
     drawn, work = out / "class", out / "work"
-    sampling.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
+    if params.train.prior_preservation.draws_class():
+        sampling.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
     sets = (out / "augmented", out / "prepared/val", drawn)
     result = training.train(*sets, model, work, params.train, side, seed)
 

@@ -1,5 +1,6 @@
 """Draws the class pictures, by the base alone: `python -m stages.draw_class OUT`."""
 
+import os
 from pathlib import Path
 
 from mpox.params import Params
@@ -7,7 +8,17 @@ from stages import run
 
 
 def main(params: Params, out: Path) -> None:
-    from mpox import folders, processes
+    """The class pictures in `out`; an empty table, at once, where training takes none."""
+    from mpox import folders, table
+
+    prior = params.train.prior_preservation
+    if not prior.draws_class():
+        if os.environ.get("RANK", "0") == "0":  # of the processes that a launcher started
+            folders.check_vacant(out)
+            out.mkdir(parents=True, exist_ok=True)
+            table.write(out, ["text", "negative_prompt", "seed"], {})
+        return
+    from mpox import processes
     from mpox.diffusion import sampling
 
     process = processes.start()

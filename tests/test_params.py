@@ -19,9 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES: dict[str, type[Section]] = {
     "params.yaml": Params,
     "params/sd15.yaml": Params,
+    "params/study.yaml": Params,
     "params/phantom.yaml": Phantoms,
     "params/tiny-sd.yaml": TinySD,
 }
+PROFILES = [file for file, schema in FILES.items() if schema is Params]
 every_file = pytest.mark.parametrize("file", FILES)
 
 
@@ -42,11 +44,26 @@ def test_the_committed_files_are_valid(file):
     read(ROOT / file, FILES[file])
 
 
-def test_both_worlds_have_the_same_keys():
-    ours, clinical = (
-        [path for path, _ in leaves(load(file))] for file in ("params.yaml", "params/sd15.yaml")
+def test_all_profiles_have_the_same_keys():
+    keys = [sorted(path for path, _ in leaves(load(file))) for file in PROFILES]
+    assert keys[0] == keys[1] == keys[2]
+
+
+@pytest.mark.parametrize("file", PROFILES)
+def test_a_preview_shows_what_will_be_drawn(file):
+    profile = read(ROOT / file, Params)
+    for name in ("guidance", "steps", "scheduler"):
+        assert getattr(profile.train.preview, name) == getattr(profile.generate, name)
+
+
+def test_a_key_that_an_earlier_file_lacks_is_named_with_the_line_to_add(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(re.sub(" +target: base_prediction.*\n", "", text))
+    with pytest.raises(InputError) as refused:
+        read(tmp_path / "params.yaml", Params)
+    assert str(refused.value).endswith(
+        ": train.prior_preservation.target: missing; add target: class_pictures, as before"
     )
-    assert sorted(ours) == sorted(clinical)
 
 
 # What only a validator of the schema refuses, and what the refusal mentions.
@@ -70,8 +87,15 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["train", "warmup_steps", "5", "constant_with_warmup"],
     ),
     (
-        {"train.prior_preservation.batch_size": 5, "draw_class.num_images": 4},
+        {
+            "train.prior_preservation": {"target": "class_pictures", "weight": 1, "batch_size": 5},
+            "draw_class.num_images": 4,
+        },
         ["train.prior_preservation.batch_size (5)", "draw_class.num_images (4)"],
+    ),
+    (
+        {"train.caption_dropout": 0.1},
+        ["train: caption_dropout (0.1) must be 0", "prior_preservation.target is base_prediction"],
     ),
     (
         {

@@ -65,25 +65,22 @@ def test_deps_are_the_closure_of_the_imports(name):
     assert declared == modules - inside | {file.relative_to(ROOT).as_posix()}
 
 
+CLINICAL = {
+    ("inception", "evaluate"),
+    ("inception", "utility"),
+    ("sd15", "draw_class"),
+    ("sd15", "train_lora"),
+    ("sd15", "generate"),
+    ("sd15", "draw_base"),
+    ("sd15", "utility"),
+    ("sd15", "privacy"),
+    ("sd15", "report"),
+}
+
+
 @pytest.mark.parametrize(
     ("params", "downloads"),
-    [
-        ("params.yaml", set()),
-        (
-            "params/sd15.yaml",
-            {
-                ("inception", "evaluate"),
-                ("inception", "utility"),
-                ("sd15", "draw_class"),
-                ("sd15", "train_lora"),
-                ("sd15", "generate"),
-                ("sd15", "draw_base"),
-                ("sd15", "utility"),
-                ("sd15", "privacy"),
-                ("sd15", "report"),
-            },
-        ),
-    ],
+    [("params.yaml", set()), ("params/sd15.yaml", CLINICAL), ("params/study.yaml", CLINICAL)],
 )
 def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
     params, downloads, tmp_path

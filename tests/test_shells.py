@@ -46,6 +46,7 @@ REFUSED = {
 SHELLS = [
     name for name in ("sh", "bash", "dash", "zsh", "ksh", "tcsh", "fish") if shutil.which(name)
 ]
+PROFILES = ("params.yaml", "params/sd15.yaml", "params/study.yaml")
 LAUNCHED = ("draw_class", "train_lora", "generate", "draw_base")
 every_shell = pytest.mark.parametrize("shell", SHELLS)
 
@@ -276,7 +277,7 @@ def changed_lines(name: str, folder: Path) -> list[str]:
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params/sd15.yaml"])
+@pytest.mark.parametrize("name", PROFILES)
 def test_an_experiment_changes_one_line_of_the_parameters(name, tmp_path):
     assert changed_lines(name, tmp_path) == ["-  rank: 8", "+  rank: 16"]
 
@@ -405,7 +406,7 @@ def test_the_table_is_what_was_found(tmp_path, reading, clones):
         ("`python` is not of `.venv`", "`ModuleNotFoundError`, a traceback", another_python())
     )
     wrote = "quotes lost, long lines wrapped, lists and null in another form"
-    for name in ("params.yaml", "params/sd15.yaml"):
+    for name in PROFILES:
         lines = ", ".join(f"`{line}`" for line in changed_lines(name, tmp_path))
         rows.append(
             (f"`dvc exp run -S train.rank=16`, {name}", wrote, f"all that changes: {lines}")

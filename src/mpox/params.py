@@ -57,6 +57,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # What the parser raises: on a number that is none, and on lists in lists without end, not its own.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
 FEATURES = Path("models/features")  # whose dvc.yaml downloads
+# Keys that a parameter file of an earlier version lacks, with the value that it had in effect.
+EARLIER = {"train.prior_preservation.target": "class_pictures"}
 
 
 class Section(BaseModel):
@@ -223,8 +225,13 @@ class Drawing(Sampler):
 
 
 class PriorPreservation(Section):
-    weight: NonNegative  # of the class pictures' loss; 0 switches it off
-    batch_size: Count  # class pictures in every step
+    target: Literal["base_prediction", "class_pictures"]
+    weight: NonNegative  # of this loss beside that of the training pictures; 0 switches it off
+    batch_size: Count  # samples of it in every step
+
+    def draws_class(self) -> bool:
+        """Whether training needs class pictures."""
+        return self.target == "class_pictures" and self.weight > 0
 
 
 class Train(Section):
@@ -265,6 +272,17 @@ class Train(Section):
             raise ValueError(
                 f"precision ({self.precision}) must be fp32 for a DoRA of convolutions, whose "
                 "weights PEFT would else round before it measures them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def keeps_the_empty_caption(self) -> Self:
+        prior = self.prior_preservation
+        if self.caption_dropout and prior.target == "base_prediction" and prior.weight:
+            raise ValueError(
+                f"caption_dropout ({self.caption_dropout}) must be 0 while "
+                "prior_preservation.target is base_prediction: one trains the empty caption on "
+                "the photos, the other keeps the base's prediction for it"
             )
         return self
 
@@ -456,10 +474,11 @@ class Params(Section):
     @model_validator(mode="after")
     def has_class_pictures(self) -> Self:
         prior, drawn = self.train.prior_preservation, self.draw_class.num_images
-        if prior.weight and prior.batch_size > drawn:
+        if prior.draws_class() and prior.batch_size > drawn:
             raise ValueError(
                 f"train.prior_preservation.batch_size ({prior.batch_size}) must be at most "
-                f"draw_class.num_images ({drawn}) while train.prior_preservation.weight is not 0"
+                f"draw_class.num_images ({drawn}) while train.prior_preservation.target is "
+                "class_pictures and its weight is not 0"
             )
         return self
 
@@ -545,7 +564,8 @@ def _explain(path: Path, problem) -> str:
     parts = [str(part) for part in problem["loc"] if not re.match(r"(literal|tuple)\[", str(part))]
     key = ".".join(parts) or "the whole file"
     if problem["type"] == "missing":
-        return f"{path}: {key}: missing"
+        remedy = f"; add {parts[-1]}: {EARLIER[key]}, as before" if key in EARLIER else ""
+        return f"{path}: {key}: missing{remedy}"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key}: no such key"
     # YAML has lists, the schema tuples, which cannot be changed.

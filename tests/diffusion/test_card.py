@@ -7,6 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from mpox.diffusion import card
+from mpox.params import PriorPreservation
 
 HOSTILE = 'skin: "mpox" # {1} | — 50 %'
 
@@ -72,10 +73,28 @@ def test_it_says_how_much_data_which_step_and_what_it_is_not_for(written):
     assert "{" not in text.replace(HOSTILE, "")
 
 
-def test_the_code_it_shows_is_python(written):
+def test_the_code_it_shows_is_python(written, settings):
     code = written.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert repr(HOSTILE) in code
+    drawn = settings.preview
+    assert f"guidance_scale={drawn.guidance:g}, num_inference_steps={drawn.steps})" in code
+
+
+@pytest.mark.parametrize(
+    ("target", "weight", "words"),
+    [
+        ("base_prediction", 0.3, "Without a caption it predicts as the base does, so that"),
+        ("class_pictures", 0.5, "Class pictures that the base drew were trained on as well"),
+        ("base_prediction", 0.0, "Nothing of what the base can do was preserved"),
+    ],
+)
+def test_it_names_what_was_preserved_of_the_base(target, weight, words, settings, tmp_path):
+    prior = PriorPreservation(target=target, weight=weight, batch_size=2)
+    trained = settings.model_copy(update={"prior_preservation": prior})
+    card.write(tmp_path, Path("models/tiny-sd"), trained, 350, COUNTS, True, 64, 1234)
+    text = " ".join((tmp_path / "README.md").read_text().split())
+    assert words in text and (not weight or f"weight {weight:g})" in text)
 
 
 @pytest.mark.parametrize(

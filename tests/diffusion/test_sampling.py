@@ -22,7 +22,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mpox import images, listing, seeds, table
+import stages.draw_class
+from mpox import images, listing, params, seeds, table
 from mpox.diffusion import base, leak, lora, sampling
 from mpox.errors import InputError
 from mpox.params import Generate
@@ -523,3 +524,20 @@ def test_the_leak_moves_the_pictures_and_needs_what_is_known_of_the_photos(
     assert contents(tmp_path / "bright") == contents(tmp_path / "again")
     flat, bright = (np.stack(read(tmp_path / name)).astype(int) for name in ("flat", "bright"))
     assert np.abs(flat - bright).mean() > 0.1
+
+
+def test_class_pictures_are_drawn_only_where_training_asks_for_them(small, tmp_path, monkeypatch):
+    """Elsewhere an empty table, for which not even the base model is read."""
+    nowhere = params.Model(path=str(tmp_path / "none"), download=())
+    for target, weight in (("base_prediction", 0.3), ("class_pictures", 0.0)):
+        prior = params.PriorPreservation(target=target, weight=weight, batch_size=1)
+        train = small.train.model_copy(update={"prior_preservation": prior})
+        wanted = small.model_copy(update={"train": train, "model": nowhere})
+        out = tmp_path / target
+        monkeypatch.setenv("RANK", "1")  # a launcher's second process leaves it to the first
+        stages.draw_class.main(wanted, out)
+        assert not out.exists()
+        monkeypatch.delenv("RANK")
+        stages.draw_class.main(wanted, out)
+        assert table.read(out) == (out / table.NAME, ["text", "negative_prompt", "seed"], {})
+        assert len(list(out.iterdir())) == 1

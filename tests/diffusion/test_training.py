@@ -1,6 +1,7 @@
 """Training against a plain PyTorch loop, and a killed run against one that was left alone."""
 
 import csv
+import functools
 import math
 import os
 import shutil
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState
 from conftest import RESOLUTION, contents
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
+from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
@@ -24,7 +26,7 @@ from mpox.diffusion import base, compilation, concepts, latents, lora, loss, sam
 from mpox.diffusion.concepts import Lesson
 from mpox.diffusion.learner import CHECKPOINT, Adapter, Learner, make_accelerator
 from mpox.errors import InputError
-from mpox.params import Drawing, Train
+from mpox.params import Drawing, PriorPreservation, Train
 
 SEED = 3
 
@@ -246,6 +248,104 @@ def test_concepts_add_up_by_weight(tiny_sd, small, augmented, held_out):
     assert whole == pytest.approx(parts[0] + 0.25 * parts[1], rel=1e-6)
 
 
+BASE = "base_prediction"
+VARIANTS = [
+    {},
+    {"rslora": True},
+    {"dora": True},
+    {"target_modules": "attention"},
+    {"gradient_checkpointing": True},
+]
+
+
+def moved(mine: Learner) -> Learner:
+    """With an adapter that changes the network, as a fresh one does not."""
+    rng = torch.Generator().manual_seed(5)
+    for name, weights in mine.unet.named_parameters():
+        if "lora_B" in name:
+            weights.data = 0.1 * torch.randn(weights.shape, generator=rng)
+    return mine
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmented):
+    """Against diffusers' UNet with PEFT's adapter, switched off for the target."""
+    settings = small.train.model_copy(update={"max_grad_norm": 1e9, **variant})
+    photos = skin(tiny_sd, augmented, "a lesion")
+    empty = photos.without_caption("base")
+    mine, gradients = moved(learner(tiny_sd, settings)), []
+    mine.accelerator.clip_grad_norm_ = lambda trained, _: gradients.extend(
+        p.grad.clone() for p in trained
+    )
+    start = lora.state(mine.unet)
+    lessons = [Lesson(photos, 4), Lesson(empty, 2, 0.3, BASE)]
+    value = next(iter(mine.steps(lessons)))[1].item()
+
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
+    unet.add_adapter(mine.unet.peft_config["default"])
+    set_peft_model_state_dict(unet, start)
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    expected = torch.zeros(())
+    for concept, size, weight in ((photos, 4, 1.0), (empty, 2, 0.3)):
+        x0, target, t, states = concept.batch(0, size)
+        noisy = noise.add_noise(x0, target, t)
+        if concept is empty:
+            assert torch.equal(states, photos.states[-1:].expand(2, -1, -1))
+            unet.disable_adapters()
+            with torch.no_grad():
+                target = unet(noisy, t, states).sample
+            unet.enable_adapters()
+        snr = compute_snr(noise, t)
+        errors = (unet(noisy, t, states).sample - target).square().mean((1, 2, 3))
+        expected = expected + weight * (torch.clamp(5 / snr, max=1) * errors).mean()
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-5)
+    theirs = [p.grad for p in unet.parameters() if p.grad is not None]
+    assert len(theirs) == len(gradients) > 10
+    for one, other in zip(gradients, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fresh_adapter_has_nothing_to_keep(precision, tiny_sd, small, augmented):
+    """It changes nothing yet: prediction and target are the same bits, in bf16 too."""
+    settings = small.train.model_copy(update={"precision": precision})
+    empty = skin(tiny_sd, augmented, "a lesion").without_caption("base")
+    assert first_loss(tiny_sd, settings, [Lesson(empty, 4, 1.0, BASE)]) == 0
+
+
+@torch.no_grad()
+def distance(mine: Learner, empty: concepts.Concept) -> float:
+    """Of the unconditional prediction from the base's, as a share of the latter's power."""
+    batches = [(loss.add_noise(x, e, empty.alphas[t]), t, s) for x, e, t, s in empty.fixed()]
+    ours, theirs = (
+        torch.cat([predict(*batch) for batch in batches])
+        for predict in (mine._predict, mine._predict_base)
+    )
+    return ((ours - theirs).square().mean() / theirs.square().mean()).item()
+
+
+def test_what_is_kept_comes_back_and_stays(tiny_sd, small, augmented):
+    """An adapter trained on the base's prediction alone has it; beside photos it stays nearer."""
+    photos = skin(tiny_sd, augmented, "a lesion")
+    empty, kept = photos.without_caption("base"), {}
+    settings = small.train.model_copy(
+        update={"max_steps": 40, "learning_rate": 2e-2, "target_modules": "attention"}
+    )
+    for name, lessons in {
+        "base alone": [Lesson(empty, 8, 100.0, BASE)],
+        "photos": [Lesson(photos, 4)],
+        "both": [Lesson(photos, 4), Lesson(empty, 4, 1.0, BASE)],
+    }.items():
+        mine = learner(tiny_sd, settings)
+        if name == "base alone":
+            before = distance(moved(mine), empty)
+        list(mine.steps(lessons))
+        kept[name] = distance(mine, empty)
+    assert kept["base alone"] < 0.2 * before
+    assert kept["both"] < 0.5 * kept["photos"]
+
+
 def test_gradient_checkpointing_changes_only_the_memory(tiny_sd, small, augmented):
     concept, runs = skin(tiny_sd, augmented, "a lesion"), []
     for on in (False, True):
@@ -300,16 +400,18 @@ def test_processes_and_micro_batches_take_one_batch_between_them(
 ):
     """The mean over processes, as DDP takes it, is the loss and gradient of all rows at once.
 
-    Of four and three rows; three processes share the four unevenly, of five one has none.
+    Of four, three and two rows; three processes share the four unevenly, of five one has none.
     """
+    photos = skin(tiny_sd, augmented, "a lesion")
     lessons = [
-        Lesson(skin(tiny_sd, augmented, "a lesion"), 4),
+        Lesson(photos, 4),
         Lesson(skin(tiny_sd, held_out, "skin"), 3, 0.5),
+        Lesson(photos.without_caption("base"), 2, 0.5, BASE),
     ]
     settings = small.train.model_copy(update={"max_grad_norm": 1e9})
 
     def step(index: int, number: int, micro_batch: int) -> tuple[float, list[Tensor]]:
-        mine, seen = learner(tiny_sd, settings), list[Tensor]()
+        mine, seen = moved(learner(tiny_sd, settings)), list[Tensor]()
         mine.micro_batch = micro_batch
         alone, exchanged = [], []
 
@@ -336,7 +438,7 @@ def test_processes_and_micro_batches_take_one_batch_between_them(
         assert exchanged.count(True) == 1 and exchanged[-1]
         return value, seen
 
-    expected, whole = step(0, 1, 7)
+    expected, whole = step(0, 1, 9)
     values, parts = zip(*(step(i, processes, micro_batch) for i in range(processes)), strict=True)
     assert sum(values) / processes == pytest.approx(expected, rel=1e-6)
     assert any(gradient.any() for gradient in whole)
@@ -717,7 +819,9 @@ def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, capl
 
     Its regional compilation is asked for too, which by itself ends in a TypeError.
     """
-    plain = curve(run(tmp_path / "plain", max_steps=2), "val_loss")
+    prior = PriorPreservation(target=BASE, weight=0.3, batch_size=1)
+    keeping = functools.partial(run, prior_preservation=prior)
+    plain = curve(keeping(tmp_path / "plain", max_steps=2), "val_loss")
     AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
     monkeypatch.setenv("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "true")
@@ -728,12 +832,13 @@ def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, capl
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
         with caplog.at_level("WARNING", "torch._dynamo"):
-            compiled.append(curve(run(tmp_path / str(steps), max_steps=steps), "val_loss"))
+            compiled.append(curve(keeping(tmp_path / str(steps), max_steps=steps), "val_loss"))
         frames = torch._dynamo.utils.counters["frames"]
         assert frames["ok"] == frames["total"]
         counted.append(frames["total"])
-    # Eight blocks, two sizes: all in the first step, none of held-out losses and previews.
-    assert counted == [16, 16]
+    # Eight blocks, two sizes with the adapter and one without: all in the first step, none of
+    # held-out losses and previews.
+    assert counted == [24, 24]
     assert "recompile_limit" not in caplog.text
     assert compiled[0] == pytest.approx(plain, rel=1e-4)
 

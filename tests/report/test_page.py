@@ -237,9 +237,10 @@ def test_parameters_that_differ_from_the_profile_are_marked(tmp_path):
     assert name == "embedded.yaml"
     assert [row for row in rows if row.profile is not None] == [("train.rank", "16", "8")]
     assert len(rows) > 60
-    clinical = params.read(ROOT / "params/sd15.yaml", Params)
-    name, rows = provenance.parameters(clinical, ROOT / "params")
-    assert name == "sd15.yaml" and not [row for row in rows if row.profile is not None]
+    for profile in provenance.PROFILES:
+        mine = params.read(ROOT / "params" / profile, Params)
+        name, rows = provenance.parameters(mine, ROOT / "params")
+        assert name == profile and not [row for row in rows if row.profile is not None]
 
 
 def test_the_hash_of_a_folder_is_what_the_page_says_it_is(tmp_path):
@@ -278,7 +279,8 @@ def test_the_methods_have_the_runs_numbers(tmp_path):
     )
     assert "18 photos of 18 patients were used, after 5 files that could not be used" in text
     assert "LoRA, rank 5, α 2.5, scaled by α/√rank" in text
-    assert "min-SNR (Hang et al. 2023), γ = 5. Prior preservation (weight 0.5) used 32" in text
+    assert "min-SNR (Hang et al. 2023), γ = 5. The base's own prediction without a caption" in text
+    assert "was preserved (weight 0.3, 4 samples a step)" in text
     assert "seed 77." in text and "negative prompt “" not in text
     plain = text_of(
         tmp_path / "b",
@@ -292,11 +294,14 @@ def test_the_methods_have_the_runs_numbers(tmp_path):
         },
     )
     assert "min-SNR" not in plain and "Prior preservation (" not in plain
+    assert "own prediction without a caption" not in plain
     assert "DoRA, rank 8" in plain and "which was the last, was kept" in plain
     assert "negative prompt “blurry”" in plain
     assert "18 photos whose patients were not known" in plain
     assert "only groups of near duplicates: the patients are not known" in plain
     assert "Whose photos these are is not known" in plain
+    drawn = text_of(tmp_path / "c", **{"train.prior_preservation.target": "class_pictures"})
+    assert "Prior preservation (weight 0.3) used 32 pictures that the base drew of" in drawn
 
 
 def test_what_a_guideline_asks_is_answered_from_the_numbers_or_left_to_the_authors(tmp_path):

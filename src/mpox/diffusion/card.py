@@ -15,14 +15,14 @@ TEXT = """\
 A LoRA (rank {rank}, α {alpha:g}, {targets}) for the UNet of `{base}`, trained with DreamBooth at
 {resolution} px on {originals} photos ({pictures} with their augmented variants), seed {seed}. The
 weights are those after step {step} of {steps} (`train.select: {select}`), judged by the loss on
-{held_out} {others}.
+{held_out} {others}. {prior}
 
 ```python
 pipe = StableDiffusionPipeline.from_pretrained(
     "{base}", safety_checker=None, feature_extractor=None
 )
 pipe.load_lora_weights("models/lora")
-pipe({prompt!r})
+pipe({prompt!r}, guidance_scale={guidance:g}, num_inference_steps={draw_steps})
 ```
 
 ## For research only
@@ -45,6 +45,13 @@ is no proof that others do not leak: `copy_rate_hi` is what n pictures leave pos
 
 The licence of the base model holds for the LoRA too.
 """
+PRIOR = {
+    "base_prediction": "Without a caption it predicts as the base does, so that ordinary "
+    "classifier-free guidance leads away from the base (`train.prior_preservation`, weight "
+    "{weight:g}).",
+    "class_pictures": "Class pictures that the base drew were trained on as well "
+    "(`train.prior_preservation`, weight {weight:g}).",
+}
 
 
 def write(
@@ -77,6 +84,7 @@ def write(
         instance_prompt=settings.validation_prompt,
         inference=False,
     )
+    prior = settings.prior_preservation
     rows = "\n".join(f"| `train.{key}` | {value} |" for key, value in _flat(settings.model_dump()))
     text = TEXT.format(
         title=settings.validation_prompt,
@@ -94,7 +102,12 @@ def write(
         step=step,
         steps=settings.max_steps,
         select=settings.select,
+        prior=PRIOR[prior.target].format(weight=prior.weight)
+        if prior.weight
+        else "Nothing of what the base can do was preserved (`train.prior_preservation`).",
         prompt=settings.validation_prompt,
+        guidance=settings.preview.guidance,
+        draw_steps=settings.preview.steps,
         table=rows,
     )
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}").save(folder / "README.md")

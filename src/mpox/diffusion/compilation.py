@@ -15,9 +15,10 @@ from mpox import checkpoints
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 BLOCKS = (Transformer2DModel, ResnetBlock2D)
 # All blocks share one code object, whose compiled forms are counted together. SD 1.5 has 38 blocks
-# and a step two shapes, where micro-batches do not divide it; beyond the limit (of 8) a block would
-# run as it is, and nothing but its time would show it.
-LIMIT = 128
+# and a step up to four forms of each: two shapes, where micro-batches do not divide it, with the
+# adapter and, for the base's prediction, without. Beyond the limit (torch's is 8) a block would run
+# uncompiled, and nothing but its time would show it.
+LIMIT = 256
 
 
 def asked() -> TorchDynamoPlugin | None:

@@ -5,9 +5,9 @@ before enters, so a resumed run, or one on more processes, sees what an uninterr
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -74,6 +74,11 @@ class Concept:
             for c, k in zip(chosen.split(VAL_BATCH), t.split(VAL_BATCH), strict=True)
         ]
 
+    def without_caption(self, name: str) -> "Concept":
+        """The same pictures under the empty caption, with draws of their own, by `name`."""
+        caption = torch.full_like(self.caption, len(self.states) - 1)
+        return replace(self, name=name, caption=caption, dropout=0.0, noise_offset=0.0)
+
     def _noised(self, chosen: Tensor, t: Tensor, rng: torch.Generator) -> tuple:
         # Drawn on the CPU: the same numbers whatever the device.
         shape = (len(chosen), *self.posterior.mean.shape[1:])
@@ -115,11 +120,12 @@ def encode(
 
 
 class Lesson(NamedTuple):
-    """What a concept has of every training step."""
+    """A concept's part of every training step."""
 
     concept: Concept
     batch_size: int
     weight: float = 1.0  # of its mean loss
+    target: Literal["noise", "base_prediction"] = "noise"
 
 
 def _send(x: Tensor, device: torch.device) -> Tensor:

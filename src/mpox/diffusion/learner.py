@@ -118,7 +118,7 @@ class Learner:
         # The exchange of gradients waits for every process: one too many takes what counts for 0.
         idle = [lessons[0]._replace(weight=0.0)]
         samples = []
-        for concept, size, weight in mine or idle:
+        for concept, size, weight, kind in mine or idle:
             # Every process draws the whole batch and takes its rows, so their number changes none.
             # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
             rows = slice(index % size, None, number)
@@ -127,24 +127,45 @@ class Learner:
             weights = torch.full_like(alphas, weight * number / size)
             if self.settings.min_snr_gamma:
                 weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
-            samples.append((loss.add_noise(x0, epsilon, alphas), epsilon, t, states, weights))
+            noisy = loss.add_noise(x0, epsilon, alphas)
+            target = epsilon if kind == "noise" else self._predict_base(noisy, t, states)
+            samples.append((noisy, target, t, states, weights))
         columns = (torch.cat(column) for column in zip(*samples, strict=True))
-        split = (column.split(self.micro_batch or len(column)) for column in columns)
-        parts = list(zip(*split, strict=True))
+        parts = self._split(*columns)
         total = torch.zeros((), device=self.accelerator.device)
-        for k, (noisy, epsilon, t, states, weights) in enumerate(parts, 1):
+        for k, (noisy, target, t, states, weights) in enumerate(parts, 1):
             # Processes exchange gradients once a step: the sums, in the last micro-batch.
             last = k == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                value = (weights * self._errors(noisy, epsilon, t, states)).sum()
+                value = (weights * self._errors(noisy, target, t, states)).sum()
                 self.accelerator.backward(value)
             total += value.detach()
         return total
 
-    def _errors(self, noisy: Tensor, epsilon: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,)."""
+    def _errors(self, noisy: Tensor, target: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,).
+
+        The target ε is the noise or, to keep it, the base's prediction.
+        """
+        return loss.mse(self._predict(noisy, t, states), target)
+
+    def _predict(self, noisy: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """ε_θ(x_t, t, c): (B, 4, h, w)."""
         noisy, states = (x.to(self.unet.dtype) for x in (noisy, states))
-        return loss.mse(self.model(noisy, t, states).sample, epsilon)
+        return self.model(noisy, t, states).sample
+
+    @torch.no_grad()
+    def _predict_base(self, noisy: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """The base's ε(x_t, t, c), by the same network with its adapter switched off."""
+        self.unet.disable_adapters()
+        predicted = [self._predict(*part) for part in self._split(noisy, t, states)]
+        self.unet.enable_adapters()
+        return torch.cat(predicted)
+
+    def _split(self, *columns: Tensor) -> list[tuple[Tensor, ...]]:
+        """Samples, a column for each of their parts, in micro-batches."""
+        size = self.micro_batch or len(columns[0])
+        return list(zip(*(column.split(size) for column in columns), strict=True))
 
     @torch.no_grad()
     def measure(self, held: Concept, draw: int = 0) -> Adapter:
@@ -159,8 +180,7 @@ class Learner:
         for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
             x0, epsilon, t, states = batches[i]
             noisy = loss.add_noise(x0, epsilon, held.alphas[t])
-            columns = (noisy, epsilon, t, states)
-            parts = zip(*(x.split(self.micro_batch or len(t)) for x in columns), strict=True)
+            parts = self._split(noisy, epsilon, t, states)
             with compilation.paused():
                 errors[i] = torch.cat([self._errors(*part) for part in parts])
         self.unet.train()

@@ -36,8 +36,8 @@ def train(
 
     That holds `lora/` (the weights chosen by `settings.select`, a model card, `checkpoint-N/`,
     validation pictures, what leak.fit says of the photos) and `curves/`. Captions are those of
-    captions.read; `class_pictures` are needed only while `settings.prior_preservation.weight` is
-    not 0. Raises InputError for input that does not fit and for a loss that diverges.
+    captions.read; `class_pictures` are needed only where `settings.prior_preservation` asks for
+    them. Raises InputError for input that does not fit and for a loss that diverges.
     """
     accelerator, micro_batch = make_accelerator(settings), find_micro_batch()
     if accelerator.is_main_process:
@@ -98,7 +98,7 @@ def _lessons(
     base.check_prompt(pipeline, settings.validation_prompt, "train.validation_prompt")
     prior, key = settings.prior_preservation, "train.instance_prompt"
     sets = {"held-out pictures": held_out, "training pictures": augmented}
-    if prior.weight:
+    if prior.draws_class():
         sets["class pictures"] = _class(class_pictures, prior.batch_size)
     found = {name: listing.find(folder)[0] for name, folder in sets.items()}
     # All captions before any work on a picture.
@@ -120,8 +120,12 @@ def _lessons(
         for name in sets
     }
     held = learnt.pop("held-out pictures")
-    lessons = [Lesson(learnt.pop("training pictures"), settings.batch_size)]
+    photos = learnt.pop("training pictures")
+    lessons = [Lesson(photos, settings.batch_size)]
     lessons += [Lesson(each, prior.batch_size, prior.weight) for each in learnt.values()]
+    if prior.target == "base_prediction" and prior.weight:
+        unconditional = photos.without_caption("base prediction")
+        lessons.append(Lesson(unconditional, prior.batch_size, prior.weight, prior.target))
     return lessons, held
 
 

@@ -16,6 +16,7 @@ MAIN = (
     "albumentations", "opencv-python-headless", "numpy", "scipy", "pillow", "dvc", "dvclive",
 )  # fmt: skip
 LORA = "pytorch_lora_weights.safetensors"
+PROFILES = ("embedded.yaml", "sd15.yaml", "study.yaml")
 
 
 class Parameter(NamedTuple):
@@ -42,8 +43,8 @@ def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
     """The profile that the run's parameters differ least from, and all of them beside its own."""
     mine = flat(own.model_dump(mode="json"))
     found = {
-        file.name: flat(params.read(file, Params).model_dump(mode="json"))
-        for file in (profiles / "embedded.yaml", profiles / "sd15.yaml")
+        name: flat(params.read(profiles / name, Params).model_dump(mode="json"))
+        for name in PROFILES
     }
     nearest = min(found, key=lambda name: sum(found[name][key] != mine[key] for key in mine))
     theirs = found[nearest]
