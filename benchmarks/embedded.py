@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
 from mpox import images, listing, seeds, table
-from mpox.diffusion import base, lora, sampling
+from mpox.diffusion import base, concepts, lora, loss, sampling
 from mpox.embedded import phantom
 from mpox.measures import features, frechet
 from mpox.params import Generate, Params, read
@@ -165,11 +165,32 @@ def with_lora(pipeline, mpox: Sets, judge: Pipeline, painted: np.ndarray, excess
     changed = frechet.distance(found, mpox.held) - mpox.floor
     report("with the LoRA: excess over the base's", changed / excess, most=0.40)
     report("with the LoRA: Fréchet excess", changed, most=2 * mpox.floor)
+    empty = without_captions(pipeline)
+    before = predict(pipeline, empty)
     lora.fuse(pipeline, ROOT / "models/lora")
+    change = (predict(pipeline, empty) - before).square().mean() / before.square().mean()
+    report("with the LoRA: change of the prediction without a caption", change.item(), most=0.01)
     prompt = f"clinical photo of {phantom.NAMES['naevus'][0]}"
     naevi = look(paint(pipeline, prompt, PARAMS.generate.steps))
     right = judge.predict(naevi) == phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(right), 0.80)
+
+
+def without_captions(pipeline) -> concepts.Concept:
+    """The held-out photos under the empty caption."""
+    files = listing.find(ROOT / "data/prepared/val")[0]
+    return concepts.encode(pipeline, files, [""] * len(files), SIDE, SEED, "without captions")
+
+
+@torch.no_grad()
+def predict(pipeline, photos: concepts.Concept) -> torch.Tensor:
+    """The UNet's predictions at fixed noise and timesteps: (N·8, 4, h, w)."""
+    return torch.cat(
+        [
+            pipeline.unet(loss.add_noise(x0, epsilon, photos.alphas[t]), t, states).sample
+            for x0, epsilon, t, states in photos.fixed()
+        ]
+    )
 
 
 def phantoms(kind: str, number: int) -> list[phantom.Phantom]:
