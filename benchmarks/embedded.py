@@ -24,11 +24,13 @@ from sklearn.preprocessing import StandardScaler
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
-from mpox import images, listing, seeds, table
-from mpox.diffusion import base, concepts, lora, loss, sampling
+from mpox.core import images, listing, seeds, table
 from mpox.embedded import phantom
-from mpox.measures import features, frechet
+from mpox.measures import frechet
+from mpox.model import base, concepts, lora, loss
 from mpox.params import Generate, Params, read
+from mpox.pictures import features
+from mpox.sampling import sampler
 
 PARAMS = read(ROOT / "params.yaml", Params, {})
 SIDE = PARAMS.resolution
@@ -240,7 +242,7 @@ def asked() -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
         base_of, adapter = ROOT / PARAMS.model.path, ROOT / "models/lora"
-        sampling.generate(base_of, adapter, drawn, settings, SIDE, PARAMS.seed)
+        sampler.generate(base_of, adapter, drawn, settings, SIDE, PARAMS.seed)
         known, rows = table.read(drawn), {}
         assert known
         for file in listing.find(drawn)[0]:
@@ -276,7 +278,7 @@ def paint(pipeline, prompt: str, steps: int) -> np.ndarray:
     numbers = [seeds.derive(SEED, "painted", i) for i in range(DRAWN)]
     size = settings.batch_size
     batches = [numbers[i : i + size] for i in range(0, DRAWN, size)]
-    return np.concatenate([sampling.draw(pipeline, each, settings, SIDE) for each in batches])
+    return np.concatenate([sampler.draw(pipeline, each, settings, SIDE) for each in batches])
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -15,8 +15,9 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import images, listing
-from mpox.measures import coverage, features, frechet, kernel
+from mpox.core import images, listing
+from mpox.measures import coverage, frechet, kernel
+from mpox.pictures import features
 
 NEIGHBOURS = 3  # torch-fidelity's own
 EXTRACTOR = features.load("efficientnet_lite0", None, torch.device("cpu"))

@@ -18,10 +18,13 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import estimate, images, table
+from mpox.compare import comparison
+from mpox.core import images, table
 from mpox.embedded import phantom
-from mpox.measures import collection, comparison, evaluation, features
-from mpox.measures.collection import Pictures
+from mpox.measures import evaluation
+from mpox.pictures import feature_set, features
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import estimate
 
 SIDE = 64  # pixels
 PATIENTS = {"test": 26, "training": 32}
@@ -80,7 +83,7 @@ def main() -> None:
             table.write(Path(folder, name), ["patient"], rows)
             for path, picture in zip(paths, pictures, strict=True):
                 images.write(path, np.ascontiguousarray(picture))
-            return collection.collect(Path(folder, name), paths, SIDE, extractor, orientations)
+            return feature_set.collect(Path(folder, name), paths, SIDE, extractor, orientations)
 
         training = draw(1000, PATIENTS["training"], EACH)
         train = collect("training", training, orientations=True)

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import variants
 
 import stages  # noqa: F401
-from mpox import images, listing
+from mpox.core import images, listing
 from mpox.embedded import phantom
 from mpox.photos import duplicates, keypoints
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import pins
+from mpox.core import pins
 
 pins.unpin()  # twice as fast, and no bits are compared here
 import numpy as np
@@ -30,22 +30,18 @@ torch.set_num_threads(1)
 from scipy.stats import wasserstein_distance
 from tqdm import tqdm
 
-from mpox import estimate, images, listing, table
-from mpox.diffusion import lora, sampling, training
+from mpox.compare import comparison
+from mpox.core import images, listing, table
 from mpox.embedded import phantom
-from mpox.estimate import Estimate, Influence, Z
-from mpox.measures import (
-    collection,
-    comparison,
-    distances,
-    diversity,
-    evaluation,
-    features,
-    groups,
-    memorisation,
-)
-from mpox.measures.collection import Pictures
+from mpox.measures import distances, diversity, evaluation, groups, memorisation
+from mpox.model import lora
 from mpox.params import Params, read
+from mpox.pictures import feature_set, features
+from mpox.pictures.feature_set import Pictures
+from mpox.sampling import sampler
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate, Influence, Z
+from mpox.training import dreambooth
 
 PARAMS = read(Path("params.yaml"), Params)
 MODEL, SIDE = Path(PARAMS.model.path), PARAMS.resolution
@@ -74,14 +70,14 @@ def train(work: Path, kind: str, seed: int) -> Path:
     if not (out / "result/lora" / lora.FILE_NAME).exists():
         settings = PARAMS.train.model_copy(update=SETTINGS[kind])
         sets = [Path(each) for each in ("data/augmented", "data/prepared/val", "data/class")]
-        training.train(*sets, MODEL, out, settings, SIDE, seed)
+        dreambooth.train(*sets, MODEL, out, settings, SIDE, seed)
     return out / "result/lora"
 
 
 def draw(adapter: Path, out: Path, seed: int, guidance: float = PARAMS.generate.guidance) -> None:
     if not (out / table.NAME).exists():
         settings = PARAMS.generate.model_copy(update={"guidance": guidance})
-        sampling.generate(MODEL, adapter, out, settings, SIDE, seed)
+        sampler.generate(MODEL, adapter, out, settings, SIDE, seed)
 
 
 def draw_fresh(out: Path, seed: int) -> None:
@@ -136,7 +132,7 @@ def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
     def collect(folder: Path, turned: bool = False) -> Pictures:
-        return collection.collect(folder, listing.find(folder)[0], SIDE, extractor, turned)
+        return feature_set.collect(folder, listing.find(folder)[0], SIDE, extractor, turned)
 
     test, training_photos = (Path("data/prepared", part) for part in ("test", "train"))
     real = Real(collect(test), collect(training_photos, True), extractor)

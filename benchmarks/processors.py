@@ -47,10 +47,11 @@ def trace() -> Iterator[str]:
     """A line of name and SHA-256 for each latent, activation, gradient and weight of a step."""
     import torch
 
-    from mpox import listing, params
-    from mpox.diffusion import base, concepts
-    from mpox.diffusion.concepts import Lesson
-    from mpox.diffusion.learner import Learner, make_accelerator
+    from mpox import params
+    from mpox.core import listing
+    from mpox.model import base, concepts
+    from mpox.model.concepts import Lesson
+    from mpox.training.learner import Learner, make_accelerator
 
     def line(name: str, value: torch.Tensor) -> str:
         content = value.detach().contiguous().numpy().tobytes()

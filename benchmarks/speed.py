@@ -66,7 +66,7 @@ def photos(folder: Path, side: int) -> Path:
     """Phantoms of `side` pixels, in `folder`."""
     import cv2
 
-    from mpox import images
+    from mpox.core import images
     from mpox.embedded import phantom
 
     folder.mkdir()
@@ -80,8 +80,8 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
     """Photos and their variants, with all processes and with one."""
     import cv2
 
-    from mpox import images, listing, seeds
-    from mpox.photos import augmentation
+    from mpox import augmentation
+    from mpox.core import images, listing, seeds
 
     source = photos(work / "photos", SIDE)
     settings, resolution = params.augment, params.resolution
@@ -114,10 +114,10 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mpox import listing
-    from mpox.diffusion import base, concepts
-    from mpox.diffusion.concepts import Lesson
-    from mpox.diffusion.learner import Learner, make_accelerator
+    from mpox.core import listing
+    from mpox.model import base, concepts
+    from mpox.model.concepts import Lesson
+    from mpox.training.learner import Learner, make_accelerator
 
     slow = not torch.cuda.is_available() and params.resolution >= 512
     warm, timed = (WARM_CPU, TIMED_CPU) if slow else (WARM, TIMED)
@@ -202,14 +202,15 @@ def generation(params: Params, work: Path) -> tuple[float, float]:
     """The same pictures in batches, written meanwhile, and one by one."""
     import torch
 
-    from mpox import seeds
-    from mpox.diffusion import base, sampling
+    from mpox.core import seeds
+    from mpox.model import base
+    from mpox.sampling import sampler
 
     settings = params.generate
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
     if settings.precision != "fp32":
         pipeline.to(base.DTYPES[settings.precision])
-    kind, options = sampling.SCHEDULERS[settings.scheduler]
+    kind, options = sampler.SCHEDULERS[settings.scheduler]
     (work / "one").mkdir()
 
     def one_by_one() -> None:
@@ -230,7 +231,7 @@ def generation(params: Params, work: Path) -> tuple[float, float]:
 
     peer = seconds(one_by_one)
     ours = seconds(
-        lambda: sampling.draw_all(
+        lambda: sampler.draw_all(
             pipeline, work / "all", settings, params.resolution, params.seed, "picture"
         )
     )

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
-from mpox import images, params, table, tone
+from mpox import augmentation, params
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.embedded import phantom
-from mpox.errors import InputError
-from mpox.measures import features
-from mpox.photos import augmentation
+from mpox.pictures import features
+from mpox.statistics import tone
 from mpox.utility import arms, collection, guards
 from mpox.utility.arms import Arm, Trainer
 from mpox.utility.judge import Judge

@@ -9,14 +9,16 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401  holds threads and instructions still
-from mpox import processes
+from mpox import augmentation
+from mpox.model import processes
 from mpox.params import Params, read
-from mpox.photos import augmentation, preparation
+from mpox.photos import preparation
 
 
 def main(photos: Path, out: Path) -> None:
     # Here, for the processes that read the photos import this file, but need no network.
-    from mpox.diffusion import sampling, training
+    from mpox.sampling import sampler
+    from mpox.training import dreambooth
 
     # Set-up: parameters, this process, and sets that share no patient.
     params = read(Path("params.yaml"), Params)
@@ -29,12 +31,12 @@ def main(photos: Path, out: Path) -> None:
     # held-out loss.
     drawn, work = out / "class", out / "work"
     if params.train.prior_preservation.draws_class():
-        sampling.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
+        sampler.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
     sets = (out / "augmented", out / "prepared/val", drawn)
-    result = training.train(*sets, model, work, params.train, side, seed)
+    result = dreambooth.train(*sets, model, work, params.train, side, seed)
 
     # Sample: picture i is a function of the seed and i.
-    sampling.generate(model, result / "lora", out / "pictures", params.generate, side, seed)
+    sampler.generate(model, result / "lora", out / "pictures", params.generate, side, seed)
 
 
 if __name__ == "__main__":

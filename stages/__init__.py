@@ -5,11 +5,13 @@ import logging
 import os
 import re
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 STARTED = time.monotonic()
 CHANGE = re.compile(r"[a-z0-9_.]+=")
@@ -18,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 # Warnings of libraries' that tell a user nothing: logger, and what the message has in it.
 NOISE = {
     "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # products of 4 bits: no stage has them
-    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # diffusion.lora counts them
+    "diffusers.loaders.lora_base": "No LoRA keys associated to",  # model.lora counts them
     "diffusers.loaders.peft": "No LoRA keys associated to",
 }
 
@@ -31,20 +33,28 @@ for name, said in NOISE.items():
     _quieten(name, said)
 
 try:
-    from mpox import pins
+    from mpox.core import pins
 
     pins.pin()
-    from mpox.errors import InputError
+    from mpox.core.errors import InputError
     from mpox.params import Params, Section, read
 except ModuleNotFoundError as error:
     sys.exit(f"error: {sys.executable} has no {error.name}; first: . .venv/bin/activate")
 
 
-def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] = Params) -> None:
+def run(
+    main: Callable,
+    params_file: str = "params.yaml",
+    schema: type[Section] = Params,
+    launched: bool = False,
+) -> None:
     """Calls `main(params, *paths)` with the paths of the command line.
 
-    By hand, outside DVC, `key=value` after the paths changes a parameter for that one call.
+    By hand, outside DVC, `key=value` after the paths changes a parameter for that one call. Where
+    the stage can run in several processes (`launched`), the launcher in LAUNCH starts them.
     """
+    if launched and os.environ.get("LAUNCH", "").strip():
+        launch()
     first = os.environ.get("RANK", "0") == "0"  # of the processes a launcher started
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     changes = dict(word.split("=", 1) for word in sys.argv[1:] if CHANGE.match(word))
@@ -64,7 +74,25 @@ def run(main: Callable, params_file: str = "params.yaml", schema: type[Section] 
         except TypeError:
             sys.exit(f"usage: {main.__globals__['__doc__']}")
         main(params, *paths)
+        if first:
+            from mpox.model import checkpoints
+
+            checkpoints.sweep(Path(sys.argv[0]).stem)
         _log_cost()
+
+
+def launch() -> NoReturn:
+    """Start this command again under the launcher in LAUNCH, as `torchrun … --no-python`.
+
+    The launcher replaces this process, and what it starts has no LAUNCH.
+    """
+    launcher = os.environ.pop("LAUNCH")
+    try:
+        words = shlex.split(launcher)
+        os.execvp(words[0], [*words, *sys.orig_argv])
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        sys.exit(f"error: LAUNCH: {launcher!r} cannot be started: {reason}")
 
 
 @contextmanager

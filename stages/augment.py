@@ -7,7 +7,7 @@ from stages import run
 
 
 def main(params: Params, source: Path, out: Path, controls: Path, controls_out: Path) -> None:
-    from mpox.photos import augmentation
+    from mpox import augmentation
 
     for pictures, variants in ((source, out), (controls, controls_out)):
         augmentation.augment(pictures, variants, params.augment, params.resolution, params.seed)

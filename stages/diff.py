@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import stages
-from mpox import folders, table
-from mpox.errors import InputError
-from mpox.measures import comparison
-from mpox.report import diff as page
+from mpox.compare import comparison
+from mpox.compare import page as page
+from mpox.core import folders, table
+from mpox.core.errors import InputError
 from mpox.report.provenance import flat
 from stages import replicates
 from stages.replicates import LOCK, METRICS

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import stages
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import Params, read
 
 # Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.

@@ -10,17 +10,18 @@ from stages import run
 
 
 def main(params: Params, photos: Path, out: Path) -> None:
-    from mpox import folders, processes, seeds
-    from mpox.diffusion import sampling
+    from mpox.core import folders, seeds
+    from mpox.model import processes
+    from mpox.sampling import sampler
 
     process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
         folders.check_vacant(out)
     model, side = Path(params.model.path), params.resolution
     seed = seeds.first(params.generate.seed, params.train.seed, params.seed)
-    sampling.draw_folder("draw_base", out, model, None, params.generate, side, seed, photos)
+    sampler.draw_folder("draw_base", out, model, None, params.generate, side, seed, photos)
     process.destroy_process_group()
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, launched=True)

@@ -12,7 +12,7 @@ and how many pictures of each folder at most.
 import json
 from pathlib import Path
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import Params
 from stages import run
 
@@ -25,8 +25,9 @@ def main(
     pictures: Path,
     training: Path | None = None,
 ) -> None:
-    from mpox import checkpoints, estimate, folders, images
+    from mpox.core import folders, images
     from mpox.measures import evaluation, sheets
+    from mpox.statistics import estimate
 
     folders.check_vacant(pictures)
     if metrics.exists():
@@ -43,7 +44,6 @@ def main(
     folders.write(pictures / "influences.json", json.dumps(found.influences).encode())
     flat = estimate.flatten(found.measures)
     folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
-    checkpoints.sweep("train_lora", "generate")
 
 
 if __name__ == "__main__":

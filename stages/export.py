@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import stages
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from stages import replicates
 
 RISK = "--accept-risk"
@@ -23,15 +23,15 @@ METRICS = ("evaluation", "prepare", "privacy")
 
 def main(adapter: Path, out: Path, accepted: bool) -> None:
     if out.suffix == ".safetensors":
-        from mpox.diffusion import kohya
+        from mpox.sharing import kohya
 
         kohya.export(adapter, out)
         return
     evaluation, preparation, attack = (_read(Path("metrics", f"{name}.json")) for name in METRICS)
     _check_recorded(adapter)
-    from mpox.report import sharing
+    from mpox.sharing import hub
 
-    sharing.write(out, adapter, evaluation, preparation, attack, accepted)
+    hub.write(out, adapter, evaluation, preparation, attack, accepted)
 
 
 def _check_recorded(adapter: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from mpox.checks import check_prompts, check_resolution, check_weights
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import FEATURES, FIELD, Evaluate, Generate, Params
 from stages import repository
 
@@ -48,7 +48,7 @@ def check_files(params: Params) -> None:
     check_prompts(prompts, model)
     for key, precision in precisions.items():
         if precision == "fp16":  # else no stage that needs none is kept waiting for torch
-            from mpox import processes
+            from mpox.model import processes
 
             processes.start()
             processes.check_precision(key, precision)

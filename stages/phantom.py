@@ -10,7 +10,7 @@ def main(params: Phantoms, photos: Path, controls: Path) -> None:
     """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`, look-alikes so in a folder of each kind."""
     from tqdm import tqdm
 
-    from mpox import images
+    from mpox.core import images
     from mpox.embedded import phantom
 
     kinds = {"mpox": params.patients, **params.controls.model_dump()}

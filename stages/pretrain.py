@@ -11,8 +11,8 @@ pins.unpin()
 
 
 def main(params: TinySD, model: Path) -> None:
-    from mpox import checkpoints
     from mpox.embedded import pretraining
+    from mpox.model import checkpoints
 
     work = checkpoints.folder("tiny-sd", {"tiny-sd": params}, [])
     pretraining.pretrain(model, work, params)

@@ -12,8 +12,9 @@ from stages import run
 
 
 def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Path) -> None:
-    from mpox import checkpoints, estimate, folders
+    from mpox.core import folders
     from mpox.privacy import membership
+    from mpox.statistics import estimate
 
     found = membership.measure(
         training,
@@ -26,7 +27,6 @@ def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Pat
     )
     metrics.parent.mkdir(parents=True, exist_ok=True)
     folders.write(metrics, (json.dumps(estimate.flatten(found), indent=2) + "\n").encode())
-    checkpoints.sweep("train_lora")
 
 
 if __name__ == "__main__":

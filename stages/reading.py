@@ -13,8 +13,9 @@ from stages import run
 
 
 def main(params: Params, *files: Path) -> None:
-    from mpox import estimate, folders
+    from mpox.core import folders
     from mpox.reading import answers, study
+    from mpox.statistics import estimate
 
     if not files:
         sys.exit(f"usage: {__doc__}")

@@ -12,7 +12,7 @@ from stages import run
 
 
 def main(params: Params, out: Path = Path("data/reading")) -> None:
-    from mpox import folders
+    from mpox.core import folders
     from mpox.reading import kit
 
     folders.check_vacant(out)

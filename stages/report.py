@@ -25,7 +25,7 @@ def main(
     lock: Path,
     out: Path,
 ) -> None:
-    from mpox import folders
+    from mpox.core import folders
     from mpox.report import page
     from mpox.report.run import Run
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import NoReturn
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 
 MOVE = {
     "data.source": "move the photos to data/photos",

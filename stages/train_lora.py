@@ -10,8 +10,9 @@ def main(
     params: Params, augmented: Path, val: Path, class_pictures: Path, out: Path, curves: Path
 ) -> None:
     """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
-    from mpox import checkpoints, folders, processes, seeds
-    from mpox.diffusion import training
+    from mpox.core import folders, seeds
+    from mpox.model import checkpoints, processes
+    from mpox.training import dreambooth
 
     process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
@@ -20,7 +21,7 @@ def main(
     seed = seeds.first(params.train.seed, params.seed)
     settings = {"train": params.train, "resolution": params.resolution, "seed": seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, class_pictures, model])
-    result = training.train(
+    result = dreambooth.train(
         augmented,
         val,
         class_pictures,
@@ -34,9 +35,8 @@ def main(
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)
         checkpoints.finish(work)
-        checkpoints.sweep("draw_class")
     process.destroy_process_group()
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, launched=True)

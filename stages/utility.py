@@ -25,7 +25,8 @@ def main(
     metrics: Path,
     rows: Path,
 ) -> None:
-    from mpox import checkpoints, estimate, folders
+    from mpox.core import folders
+    from mpox.statistics import estimate
     from mpox.utility import judge, trial
     from mpox.utility.collection import Folders
 
@@ -46,7 +47,6 @@ def main(
     folders.write(rows, buffer.getvalue().encode())
     flat = estimate.flatten(found.measures)
     folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
-    checkpoints.sweep("draw_base")
 
 
 if __name__ == "__main__":

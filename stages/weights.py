@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import stages
-from mpox import folders
 from mpox.checks import PUBLISHED, check_weights
-from mpox.errors import InputError
+from mpox.core import folders
+from mpox.core.errors import InputError
 from mpox.params import Params, read
 
 TIMEOUT = 30  # seconds without an answer

@@ -14,9 +14,10 @@ from ruamel.yaml import YAML
 # Below two threads share a core: who waits must sleep.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import stages  # noqa: F401  sets the environment before torch is imported, as in every stage
-from mpox import images, params, table
+from mpox import params
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.embedded import phantom
-from mpox.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOLUTION = 16  # pixels; latents of 8 × 8

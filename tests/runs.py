@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import images, params, table
+from mpox import params
+from mpox.core import images, table
 from mpox.params import Params
 from mpox.report.run import Run
 

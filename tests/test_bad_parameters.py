@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from test_params import TOGETHER, refused_together
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import Params, Phantoms, Section, TinySD, read
 
 FILES: dict[type[Section], str] = {

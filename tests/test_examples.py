@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mpox import listing
+from mpox.core import listing
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from conftest import at, refusal
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import Params, Phantoms, Sampler, Section, TinySD, read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,7 +162,7 @@ def test_what_does_not_fit_together_is_refused(changes, mentions, tmp_path):
 def test_steps_are_refused_where_a_scheduler_leaves_its_timesteps(name):
     from diffusers import PNDMScheduler
 
-    from mpox.diffusion.sampling import SCHEDULERS
+    from mpox.sampling.sampler import SCHEDULERS
 
     base = PNDMScheduler.from_pretrained(ROOT / "models/tiny-sd", subfolder="scheduler")
     kind, options = SCHEDULERS[name]

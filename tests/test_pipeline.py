@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: a stage's deps are its import closure, its params what it reads."""
+"""dvc.yaml against the code: a stage's deps hold all it imports, its params are what it reads."""
 
 import ast
 import shlex
@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from mpox import listing
+from mpox.core import listing
 from mpox.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -52,17 +52,120 @@ def code(name: str) -> Path:
     return ROOT / STAGES[name]["cmd"].split("python -m ")[1].split()[0].replace(".", "/")
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_deps_are_the_closure_of_the_imports(name):
-    file = code(name).with_suffix(".py")
+def room(module: str) -> str:
+    """The folder of src/mpox that a module is in, or the module itself at the top level."""
+    parts = Path(module).parts
+    return "/".join(parts[:3]) if len(parts) > 3 else module
+
+
+# Without default values the schema, as the checks, can reject a run but never change its result.
+IN_NO_DEPS = {"src/mpox/params.py", "src/mpox/checks.py"}
+
+
+def needed(name: str) -> set[str]:
+    """What a stage imports inside src/mpox, and the pins that stages/__init__.py sets for it."""
+    return closure(code(name).with_suffix(".py")) - IN_NO_DEPS | {"src/mpox/core/pins.py"}
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_the_folders_of_a_stage_are_those_it_imports_from(name):
+    """The embedded and download stages name files: a word in images.py must not start those."""
+    declared = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/")}
+    assert declared == {room(module) for module in needed(name)}
+    assert f"stages/{code(name).name}.py" in STAGES[name]["deps"]
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name not in PIPELINE])
+def test_single_files_are_the_closure_of_the_imports(name):
+    file = code(name).with_suffix(".py").relative_to(ROOT).as_posix()
     declared = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
-    rooms = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/") and dep not in declared}
-    # Without default values the schema, as the checks, can refuse a run but never change one;
-    # what stages/__init__.py sets before all else decides the bits of every stage.
-    modules = closure(file) - {"src/mpox/params.py", "src/mpox/checks.py"} | {"src/mpox/pins.py"}
-    inside = {module for module in modules if any(module.startswith(f"{r}/") for r in rooms)}
-    assert all(any(module.startswith(f"{room}/") for module in inside) for room in rooms)
-    assert declared == modules - inside | {file.relative_to(ROOT).as_posix()}
+    assert declared == needed(name) | {file}
+
+
+def test_training_runs_again_for_no_file_that_it_does_not_import():
+    """It takes hours, so its folders hold what it imports and nothing else."""
+    folders = {dep for dep in STAGES["train_lora"]["deps"] if dep.startswith("src/")}
+    files = {
+        file.relative_to(ROOT).as_posix()
+        for folder in folders
+        for file in (ROOT / folder).glob("*.py")
+        if file.name != "__init__.py"
+    }
+    assert files == needed("train_lora")
+
+
+def test_what_dvc_hashes_of_a_folder_of_code_is_code(tmp_path):
+    """Not what a Mac, an editor or Python leaves there."""
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    rooms = {dep for name in PIPELINE for dep in STAGES[name]["deps"] if dep.startswith("src/")}
+    names = (
+        "a.py",
+        "__pycache__/a.cpython-311.pyc",
+        ".DS_Store",
+        "a.py.orig",
+        "notes.md",
+        ".a.py.swp",
+    )
+    with Repo.init(str(tmp_path), no_scm=True) as repo:
+        for folder in (each for each in rooms if not each.endswith(".py")):
+            for name in (*names, "templates/a.html"):
+                (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / folder / name).touch()
+            kept = {
+                file.relative_to(tmp_path / folder).as_posix()
+                for file in (tmp_path / folder).rglob("*")
+                if file.is_file() and not repo.dvcignore.is_ignored_file(str(file))
+            }
+            has_pages = folder == "src/mpox/report"
+            assert kept == {"a.py"} | ({"templates/a.html"} if has_pages else set())
+
+
+# The folders of src/mpox that a folder may import from, beside params and checks.
+IMPORTS = {
+    "core": "",
+    "statistics": "core",
+    "photos": "core statistics",
+    "model": "core",
+    "sampling": "core model",
+    "training": "core model sampling",
+    "pictures": "core statistics",
+    "measures": "core statistics pictures",
+    "compare": "core statistics report",
+    "sharing": "core statistics model training report",
+    "utility": "core statistics photos model pictures",
+    "privacy": "core statistics model",
+    "reading": "core statistics",
+    "report": "core statistics",
+    "embedded": "core model",
+}
+
+
+def test_no_folder_imports_upward():
+    found = {
+        folder.name: {
+            room(module).rpartition("/")[2]
+            for file in folder.glob("*.py")
+            for module in imported(file) - IN_NO_DEPS
+        }
+        - {folder.name}
+        for folder in (ROOT / "src/mpox").iterdir()
+        if (folder / "__init__.py").is_file()
+    }
+    assert found.keys() == IMPORTS.keys()
+    for name, names in found.items():
+        assert names <= set(IMPORTS[name].split()), name
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_every_stage_starts_as_all_do(name):
+    """Through stages.run, which reads the parameters, asks the guards and turns errors to lines."""
+    called = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(code(name).with_suffix(".py").read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "run"
+    ]
+    several = name in ("draw_class", "train_lora", "generate", "draw_base")
+    assert called == ["run(main, launched=True)" if several else "run(main)"]
 
 
 CLINICAL = {
@@ -123,12 +226,6 @@ def test_params_are_the_sections_read(name):
     if whole:  # handed on as it is
         read = set(Params.model_fields)
     assert set(STAGES[name]["params"]) == read
-
-
-@pytest.mark.parametrize(("room", "other"), [("diffusion", "measures"), ("measures", "diffusion")])
-def test_training_and_measuring_do_not_know_each_other(room, other):
-    found = set().union(*(closure(file) for file in (ROOT / "src/mpox" / room).glob("*.py")))
-    assert found and not {file for file in found if file.startswith(f"src/mpox/{other}/")}
 
 
 @pytest.mark.parametrize("name", STAGES)

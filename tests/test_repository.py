@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 from test_stages import call, checkout, commit
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from stages import repository
 
 PIPELINE = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])

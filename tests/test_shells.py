@@ -18,7 +18,7 @@ from conftest import ROOT, same_table
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 from mpox.params import Params, read
 
 HARD = "Über Klinik (ä)/R&D; it's $HOME, mpox diffusion"
@@ -43,12 +43,7 @@ FOLDERS = {
 REFUSED = {
     "s3://photos": "DVC wants `dvc-s3`, and the stage finds no folder",
 }
-SHELLS = [
-    name for name in ("sh", "bash", "dash", "zsh", "ksh", "tcsh", "fish") if shutil.which(name)
-]
 PROFILES = ("params.yaml", "params/sd15.yaml", "params/study.yaml")
-LAUNCHED = ("draw_class", "train_lora", "generate", "draw_base")
-every_shell = pytest.mark.parametrize("shell", SHELLS)
 
 
 @pytest.fixture(autouse=True)
@@ -62,29 +57,6 @@ def stub(file: Path, script: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
-
-
-@pytest.fixture
-def pipeline(tmp_path, monkeypatch) -> Path:
-    """dvc.yaml alone; a `python` that says what it was called with."""
-    stub(tmp_path / "bin/python", 'printf "%s\\n" $LAUNCHED "$@"')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("LAUNCH", raising=False)
-    monkeypatch.chdir(tmp_path)
-    Repo.init(str(tmp_path), no_scm=True).close()
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    return tmp_path
-
-
-def handed_over(folder: Path, stage: str, shell: str) -> list[str]:
-    """The words that `python` gets from a stage's command, run as DVC runs it."""
-    shutil.copy(ROOT / "params.yaml", folder)
-    with Repo() as repo:
-        command = repo.stage.load_one("dvc.yaml", stage).cmd
-    done = subprocess.run([shell, "-c", command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 READS = """
@@ -130,20 +102,6 @@ def reading(tmp_path, monkeypatch) -> Path:
 def test_a_folder_of_any_name_reaches_the_stage_whole(reading):
     for name in FOLDERS:
         assert read_by_a_stage(reading, name) == name
-
-
-@every_shell
-@pytest.mark.parametrize("stage", LAUNCHED)
-@pytest.mark.parametrize("launch", [None, "env LAUNCHED=yes nice -n 1"])
-def test_a_launcher_of_several_words_and_none_work(launch, stage, shell, pipeline, monkeypatch):
-    """zsh does not split a variable, csh and fish refuse one that is not set."""
-    if launch:
-        monkeypatch.setenv("LAUNCH", launch)
-    words = handed_over(pipeline, stage, shell)
-    if launch:
-        assert words.pop(0) == "yes"
-    assert words[:2] == ["-m", f"stages.{stage}"]
-    assert words[-1] in ("data/class", "metrics/train", "data/synthetic", "data/base")
 
 
 def refusal(name: str) -> str:
@@ -345,11 +303,6 @@ TRIED = [
         "`UV_SYSTEM_PYTHON=1`, as images for containers set it, and `make`",
         "removes the system's packages and installs there",
         "`uv pip sync --python .venv`",
-    ),
-    (
-        "`source .venv/bin/activate.csh`, `activate.fish`",
-        "`dvc repro` stopped at `train_lora`: LAUNCH undefined, command empty",
-        "works; so does zsh with a LAUNCH of several words",
     ),
     (
         "PYTHONPATH of other packages, PYTHONSAFEPATH, and `dvc` by hand",

@@ -16,7 +16,8 @@ import pytest
 from datasets import load_dataset
 from ruamel.yaml import YAML
 
-from mpox import images, listing, table, tone
+from mpox.core import images, listing, table
+from mpox.statistics import tone
 
 ROOT = Path(__file__).parents[1]
 SITES = ("arm", "leg")  # a second field beside the tone, which no line of code knows

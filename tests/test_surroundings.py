@@ -21,7 +21,7 @@ from conftest import ROOT
 
 import stages.weights
 from mpox import checks
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 
 WITHOUT = ("data.controls=none",)  # no photos of other conditions
 
@@ -374,7 +374,7 @@ def test_a_download_that_fails_says_what_to_fetch_and_where_to_put_it(
     ],
 )
 def test_a_share_without_locks_is_no_other_run(number, said, tmp_path, monkeypatch):
-    from mpox import checkpoints
+    from mpox.model import checkpoints
 
     def refuse(*_):
         raise OSError(number, os.strerror(number))
@@ -397,7 +397,7 @@ class Bomb:
 def test_a_hostile_resume_point_is_never_run(tmp_path):
     import torch
 
-    from mpox import checkpoints
+    from mpox.model import checkpoints
 
     mark, file = tmp_path / "executed", tmp_path / "state.pt"
     checkpoints.save({"now": Bomb(mark)}, file)
@@ -413,7 +413,7 @@ def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
     """But not of the rest of what these loggers say."""
     from diffusers import UNet2DConditionModel
 
-    from mpox.diffusion import lora
+    from mpox.model import lora
 
     unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
     lora.add(unet, 4, 4.0, "attention", 0)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 
 LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
 # What a damaged tokenizer ends in: no JSON, other JSON, no text, no file.

@@ -23,7 +23,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
 Enough = Annotated[int, Field(ge=4)]  # of pictures: two halves with a covariance each

@@ -14,7 +14,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mpox import images, params
+from mpox import params
+from mpox.core import images
 from mpox.embedded import phantom
 
 COMMITTED = params.read(ROOT / "params/phantom.yaml", params.Phantoms)

@@ -10,9 +10,9 @@ from conftest import ROOT, contents
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 
-from mpox import images
-from mpox.diffusion import loss
+from mpox.core import images
 from mpox.embedded import phantom, pretraining
+from mpox.model import loss
 from mpox.params import TinySD
 
 SETTINGS = TinySD(

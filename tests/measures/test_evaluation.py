@@ -9,10 +9,12 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from mpox import estimate, halves, images, table
-from mpox.errors import InputError
-from mpox.measures import collection, evaluation, features, frechet, kernel, sheets, ssim
+from mpox.core import images, table
+from mpox.core.errors import InputError
+from mpox.measures import evaluation, frechet, kernel, sheets, ssim
 from mpox.params import Evaluate
+from mpox.pictures import feature_set, features
+from mpox.statistics import estimate, halves
 from stages.evaluate import main
 
 SIZE = 32
@@ -244,13 +246,13 @@ def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
     folder = fill(tmp_path / "real", 20, 0)
     (folder / "notes.txt").touch()
     names = sorted(path.name for path in folder.glob("*.png"))
-    drawn = [path.name for path in collection.choose(folder, 7, 3)]
-    assert drawn == [path.name for path in collection.choose(folder, 7, 3)] == sorted(drawn)
+    drawn = [path.name for path in feature_set.choose(folder, 7, 3)]
+    assert drawn == [path.name for path in feature_set.choose(folder, 7, 3)] == sorted(drawn)
     assert len(set(drawn)) == 7 and drawn != names[:7]
-    assert drawn != [path.name for path in collection.choose(folder, 7, 4)]
-    assert set(drawn) < {path.name for path in collection.choose(folder, 8, 3)}
+    assert drawn != [path.name for path in feature_set.choose(folder, 7, 4)]
+    assert set(drawn) < {path.name for path in feature_set.choose(folder, 8, 3)}
     for most in (None, 50):
-        assert [path.name for path in collection.choose(folder, most, 3)] == names
+        assert [path.name for path in feature_set.choose(folder, most, 3)] == names
 
 
 def test_max_pictures_limits_both_folders(seen, tmp_path):
@@ -262,12 +264,12 @@ def test_max_pictures_limits_both_folders(seen, tmp_path):
     assert len(seen) == 10
 
 
-def shown(colour: tuple[int, int, int], count: int) -> collection.Pictures:
+def shown(colour: tuple[int, int, int], count: int) -> feature_set.Pictures:
     """`count` pictures of one colour."""
     pixels = np.full((count, SIZE, SIZE, 3), colour, np.uint8)
     paths = [Path(f"{i}.png") for i in range(count)]
     nothing = np.zeros((count, 1), np.float32)
-    return collection.Pictures(
+    return feature_set.Pictures(
         Path("."), paths, ["p"] * count, True, pixels, nothing, nothing, [""] * count
     )
 

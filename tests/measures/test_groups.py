@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from mpox import table, tone
-from mpox.estimate import Z
+from mpox.core import table
 from mpox.measures import groups
-from mpox.measures.collection import Pictures
 from mpox.photos import splits
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import tone
+from mpox.statistics.estimate import Z
 
 EACH = 4  # pictures of a test patient
 

@@ -23,9 +23,9 @@ import test_preparation
 from conftest import ROOT, same_table
 from PIL import Image, ImageCms
 
-from mpox import images, listing
+from mpox.core import images, listing
+from mpox.core.errors import InputError
 from mpox.embedded import phantom
-from mpox.errors import InputError
 from mpox.params import Data
 from mpox.photos import inspection, keypoints, preparation
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from test_preparation import settings, skin
 
-from mpox import images, table
-from mpox.errors import InputError
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.photos import intake, preparation
 
 PATTERN = r"([a-z]+\d+)_\d"

@@ -10,7 +10,7 @@ from conftest import ROOT
 from PIL import Image
 from test_preparation import skin
 
-from mpox import images
+from mpox.core import images
 from mpox.embedded import phantom
 from mpox.photos import duplicates
 

@@ -10,7 +10,7 @@ import pytest
 import variants
 from conftest import ROOT, full_disk
 
-from mpox import images, listing
+from mpox.core import images, listing
 from mpox.embedded import phantom
 from mpox.photos import duplicates, keypoints
 from mpox.photos.duplicates import components

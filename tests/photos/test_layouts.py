@@ -26,9 +26,9 @@ import yaml
 from conftest import ROOT, contents, same_table
 from PIL import Image
 
-from mpox import images, listing
+from mpox.core import images, listing
+from mpox.core.errors import InputError
 from mpox.embedded import phantom
-from mpox.errors import InputError
 from mpox.photos import inspection, keypoints, patients, preparation
 from stages import repository
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpox.errors import InputError
+from mpox.core.errors import InputError
+from mpox.core.table import Table
 from mpox.photos import patients
-from mpox.table import Table
 
 FOLDERS = [f"p{patient:03}/IMG_{picture:04}.JPG" for patient in range(24) for picture in range(4)]
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpox import images, tone
-from mpox.errors import InputError
+from mpox.core import images
+from mpox.core.errors import InputError
 from mpox.params import Data
 from mpox.photos import inspection, preparation
 from mpox.photos import splits as splitting
+from mpox.statistics import tone
 
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 

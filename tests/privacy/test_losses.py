@@ -5,8 +5,8 @@ import pytest
 import torch
 from runs import picture
 
-from mpox import images, table
-from mpox.diffusion import base, concepts, lora
+from mpox.core import images, table
+from mpox.model import base, concepts, lora
 from mpox.privacy import losses
 
 PROMPT = "a lesion, {tone} skin"

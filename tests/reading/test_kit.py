@@ -17,8 +17,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from mpox import images, params, table
-from mpox.errors import InputError
+from mpox import params
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.params import Params, Reading
 from mpox.reading import answers, kit, study
 

@@ -5,10 +5,10 @@ import math
 import pytest
 from runs import evaluation, finished
 
-from mpox.estimate import Estimate
-from mpox.measures import comparison
+from mpox.compare import comparison
 from mpox.report import measures
 from mpox.report.measures import MEASURES, Row
+from mpox.statistics.estimate import Estimate
 
 # Which way a measure goes when its fault is there: docs/metrics.md's known answers.
 WORSE = {

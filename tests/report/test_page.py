@@ -15,8 +15,9 @@ import skimage
 from PIL import Image
 from runs import ROOT, evaluation, finished, picture, preparation
 
-from mpox import folders, params, table
-from mpox.errors import InputError
+from mpox import params
+from mpox.core import folders, table
+from mpox.core.errors import InputError
 from mpox.params import Params
 from mpox.report import data, html, page, pictures, provenance
 

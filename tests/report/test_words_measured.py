@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from mpox import estimate, images, table
+from mpox.core import images, table
 from mpox.embedded import phantom
-from mpox.measures import collection, evaluation, features
+from mpox.measures import evaluation
+from mpox.pictures import feature_set, features
 from mpox.report import words
+from mpox.statistics import estimate
 
 SIDE = 48  # pixels
 PATIENTS = {"test": 16, "training": 16}  # of four pictures each
@@ -34,13 +36,13 @@ def said(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
-    def collect(name: str, pictures: list[np.ndarray]) -> collection.Pictures:
+    def collect(name: str, pictures: list[np.ndarray]) -> feature_set.Pictures:
         paths = [folder / name / f"{i:03d}.png" for i in range(len(pictures))]
         each = 4 if name in PATIENTS else 1
         table.write(folder / name, ["patient"], {p.name: [i // each] for i, p in enumerate(paths)})
         for path, picture in zip(paths, pictures, strict=True):
             images.write(Path(path), np.ascontiguousarray(picture))
-        return collection.collect(folder / name, paths, SIDE, extractor, name == "training")
+        return feature_set.collect(folder / name, paths, SIDE, extractor, name == "training")
 
     test, train = (collect(name, draw(1000 * n, PATIENTS[name], 4)) for n, name in
                    enumerate(PATIENTS, 1))  # fmt: skip

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mpox import images, table
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.embedded import phantom
-from mpox.errors import InputError
-from mpox.estimate import Estimate
+from mpox.statistics.estimate import Estimate
 from mpox.utility import guards
 
 

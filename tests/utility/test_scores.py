@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, recall_score, roc_auc_score
 
-from mpox import halves
+from mpox.statistics import halves
 from mpox.utility import scores
 
 

@@ -1,1 +1,1 @@
-"""Phantoms and the small base: what no clinical user reads."""
+"""The phantoms and the small base model, which no clinical user reads."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mpox import seeds
+from mpox.core import seeds
 
 KINDS = ("mpox", "vesicle", "acne", "naevus", "plaque", "healthy")  # that the small base knows
 LOOK_ALIKES = ("chickenpox", "molluscum", "ecthyma")  # of mpox, which a classifier tells from it

@@ -24,9 +24,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from mpox import checkpoints, images, seeds
-from mpox.diffusion import loss
+from mpox.core import images, seeds
 from mpox.embedded import phantom
+from mpox.model import checkpoints, loss
 from mpox.params import TinySD
 
 logger = logging.getLogger(__name__)

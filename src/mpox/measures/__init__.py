@@ -1,1 +1,1 @@
-"""Synthetic pictures held against real ones, in numbers."""
+"""Synthetic pictures compared with real ones, in numbers."""

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from mpox import halves
-from mpox.errors import InputError
-from mpox.estimate import Estimate, Influence
+from mpox.core.errors import InputError
 from mpox.measures import coverage, frechet, kernel, vendi
-from mpox.measures.collection import Pictures
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import halves
+from mpox.statistics.estimate import Estimate, Influence
 
 SWAPS, TESTED = 999, 2000  # of the permutation test, and of how many pictures a side at most
 SHARES = ("precision", "recall", "coverage")  # in [0, 1]

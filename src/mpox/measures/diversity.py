@@ -8,11 +8,13 @@ from itertools import combinations
 import numpy as np
 from tqdm import tqdm
 
-from mpox import halves, images
-from mpox.estimate import Estimate
-from mpox.measures import copies, ssim
-from mpox.measures.collection import Pictures
-from mpox.measures.rates import rate
+from mpox.core import images
+from mpox.measures import ssim
+from mpox.pictures import copies
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import halves
+from mpox.statistics.estimate import Estimate
+from mpox.statistics.rates import rate
 
 MOST = 50  # pictures of each kind, all pairs of which give MS-SSIM …
 SIDE = 128  # … pixels, at most: as in Odena et al. 2017

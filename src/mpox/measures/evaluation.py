@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mpox import estimate, images, table
-from mpox.estimate import Estimate
-from mpox.measures import distances, diversity, features, groups, memorisation, paired, sheets
-from mpox.measures.collection import Pictures, choose, collect, fingerprint
+from mpox.core import images, table
+from mpox.core.seeds import derive
+from mpox.measures import distances, diversity, groups, memorisation, paired, sheets
 from mpox.params import Evaluate
-from mpox.seeds import derive
+from mpox.pictures import features
+from mpox.pictures.feature_set import Pictures, choose, collect, fingerprint
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
 SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets

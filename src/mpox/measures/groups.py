@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from mpox import halves, table, tone
-from mpox.estimate import Estimate
+from mpox.core import table
 from mpox.measures import coverage, distances
-from mpox.measures.collection import Pictures
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import halves, tone
+from mpox.statistics.estimate import Estimate
 
 DRAWS = 999  # of the bootstrap
 FEWEST = 20  # pictures of either side, from which on a group is judged …

@@ -4,8 +4,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from mpox.estimate import Influence
-from mpox.halves import influence_of_pairs, numbered
+from mpox.statistics.estimate import Influence
+from mpox.statistics.halves import influence_of_pairs, numbered
 
 BLOCK = 512  # rows of the kernel matrix in memory at once
 TIE = 1e-12  # relative: sums that differ by rounding alone are equal

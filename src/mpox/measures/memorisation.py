@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpox import halves, images
-from mpox.estimate import Estimate
-from mpox.measures import copies, distances, frechet, ssim
-from mpox.measures.collection import Pictures
+from mpox.core import images
+from mpox.measures import distances, frechet, ssim
 from mpox.measures.distances import Draw
-from mpox.measures.rates import rate
+from mpox.pictures import copies
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import halves
+from mpox.statistics.estimate import Estimate
+from mpox.statistics.rates import rate
 
 
 class Pair(NamedTuple):

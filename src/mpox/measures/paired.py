@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mpox import halves
-from mpox.estimate import Estimate
 from mpox.measures import ssim
-from mpox.measures.collection import Pictures
+from mpox.pictures.feature_set import Pictures
+from mpox.statistics import halves
+from mpox.statistics.estimate import Estimate
 
 
 def measure(test: Pictures, fake: Pictures) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mpox import folders, images
+from mpox.core import folders, images
 from mpox.measures.memorisation import Pair
 
 ROWS, COLUMNS = 8, 4  # of each kind on a contact sheet

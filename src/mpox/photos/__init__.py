@@ -1,1 +1,1 @@
-"""From a folder of photos to prepared and augmented pictures."""
+"""From a folder of photos to prepared pictures, split by patient."""

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from mpox.images import WAYS, ways
+from mpox.core.images import WAYS, ways
 
 HASH_SIDE = 32  # pixels, to which `imagehash` reduces a picture
 FAILURES = 20  # accidents of one picture's hash, after which no more is asked of it

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox import folders, images, tone
-from mpox.errors import InputError, line
+from mpox.core import folders, images
+from mpox.core.errors import InputError, line
 from mpox.photos import duplicates, keypoints
+from mpox.statistics import tone
 
 
 class Photo(NamedTuple):

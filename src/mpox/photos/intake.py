@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mpox import listing, table
-from mpox.errors import InputError, line
+from mpox.core import listing, table
+from mpox.core.errors import InputError, line
 from mpox.params import Data
 from mpox.photos import patients
 

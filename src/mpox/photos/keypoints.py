@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
-from mpox import images
+from mpox.core import images
 from mpox.photos.duplicates import components
 
 SIDE = 128  # pixels, at which photos are compared

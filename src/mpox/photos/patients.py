@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mpox.errors import InputError, line
-from mpox.table import NAME, NOTHING, Table, normal
+from mpox.core.errors import InputError, line
+from mpox.core.table import NAME, NOTHING, Table, normal
 
 TABLES = {".csv", ".tsv", ".tab", ".xls", ".xlsx", ".xlsm", ".ods", ".numbers"}
 TABLES |= {".jsonl", ".parquet"}

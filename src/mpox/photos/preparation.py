@@ -14,19 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import folders, seeds, table, tone
-from mpox.errors import InputError, line
+from mpox.core import folders, seeds, table
+from mpox.core.errors import InputError, line
 from mpox.params import Data, Split
-from mpox.photos import (
-    duplicates,
-    inspection,
-    intake,
-    keypoints,
-    manifest,
-    patients,
-    splits,
-)
+from mpox.photos import duplicates, inspection, intake, keypoints, manifest, patients, splits
 from mpox.photos.intake import Intake
+from mpox.statistics import tone
 
 FEWEST_CONTROLS = {"train": 2, "val": 1, "test": 2}  # patients
 APART = 1000.0  # degrees, further than tones can be: labels are split one after the other

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mpox import halves, seeds
-from mpox.errors import InputError
+from mpox.core import seeds
+from mpox.core.errors import InputError
+from mpox.statistics import halves
 
 SHAKE = 4  # places in the order of tones by which a seed moves a group
 

@@ -1,1 +1,1 @@
-"""Do the weights give away whose photos they were trained on?"""
+"""Whether the weights reveal whose photos they were trained on."""

@@ -13,9 +13,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
-from mpox import halves
-from mpox.estimate import Estimate
-from mpox.measures import rates
+from mpox.statistics import halves, rates
+from mpox.statistics.estimate import Estimate
 
 POWER = 0.8
 TINY = 1e-12  # off the root at 0 and at 1, where the variance is none

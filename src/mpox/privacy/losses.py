@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from mpox import captions, listing
-from mpox.diffusion import base, concepts, lora, loss
-from mpox.diffusion.concepts import Concept
-from mpox.errors import InputError
+from mpox.core import listing
+from mpox.core.errors import InputError
+from mpox.model import base, captions, concepts, lora, loss
+from mpox.model.concepts import Concept
 
 NOISES = 4  # a photo; patients rank by four as by eight (docs/metrics.md)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mpox import folders, listing, table
-from mpox.diffusion import lora
+from mpox.core import folders, listing, table
+from mpox.core.seeds import derive
+from mpox.model import lora
 from mpox.privacy import attack, losses
-from mpox.seeds import derive
 
 
 def measure(

@@ -1,1 +1,1 @@
-"""Do experts believe it? A blinded reading study: its kit, its answers, its scores."""
+"""A blinded reading study: its kit, its answers, its scores."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpox.errors import InputError, line
+from mpox.core.errors import InputError, line
 from mpox.reading.kit import KEY_COLUMNS, REAL, SYNTHETIC, fingerprint
 
 Row = Mapping[str, str]

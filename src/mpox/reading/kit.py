@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mpox import images, listing, table
-from mpox.errors import InputError
+from mpox.core import images, listing, table
+from mpox.core.errors import InputError
+from mpox.core.seeds import derive
 from mpox.params import Reading
-from mpox.seeds import derive
 
 KEY_COLUMNS = ("id", "class", "repeat_of", "file")
 REAL, SYNTHETIC = "real", "synthetic"

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from scipy.stats import binomtest, rankdata, t
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
-from mpox.estimate import Estimate
+from mpox.statistics.estimate import Estimate
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (R×N calls or ratings, N truth) → R
 

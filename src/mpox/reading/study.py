@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mpox import images, table, tone
-from mpox.errors import InputError
-from mpox.estimate import Estimate
+from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.params import Reading
 from mpox.reading import kit, scores
 from mpox.reading.answers import Answers, Row
+from mpox.statistics import tone
+from mpox.statistics.estimate import Estimate
 
 FEWEST = 5  # pictures of either class of a tone, from which on it is judged
 

@@ -1,1 +1,1 @@
-"""The page: one self-contained HTML file of a run, and one of two runs side by side."""
+"""The page of a run: one self-contained HTML file."""

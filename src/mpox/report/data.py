@@ -7,10 +7,11 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
-from mpox import images, listing, tone
+from mpox.core import images, listing
 from mpox.report.figures import FAINT, SERIES, STYLE, figure, svg
 from mpox.report.pictures import parallel
 from mpox.report.run import Run
+from mpox.statistics import tone
 
 SETS = {"train": "training", "val": "validation", "test": "test"}
 FEWEST = 5  # patients: fewer could be told by a histogram of theirs

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mpox.errors import line
+from mpox.core.errors import line
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mpox import images, listing, seeds, table
-from mpox.errors import InputError
+from mpox.core import images, listing, seeds, table
+from mpox.core.errors import InputError
 from mpox.report.pictures import Shown, encode, parallel
 from mpox.report.run import Run
 

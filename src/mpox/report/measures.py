@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
-from mpox import estimate
-from mpox.estimate import Estimate
 from mpox.report.run import Run
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 
 class Measure(NamedTuple):

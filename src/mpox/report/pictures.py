@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from mpox import images
+from mpox.core import images
 
 QUALITY = 85  # of JPEG, 4:4:4
 SIDES = (384, 256, 192, 160, 128, 96, 64)  # pixels; the largest that the budget takes is used

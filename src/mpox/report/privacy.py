@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mpox import estimate
-from mpox.estimate import Estimate
 from mpox.report.run import Run
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 BOUND = 0.6  # AUC: an attack whose interval stays below gives hardly anybody away
 

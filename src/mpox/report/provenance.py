@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mpox import folders, params
+from mpox import params
+from mpox.core import folders
 from mpox.params import Params
 from mpox.report.run import Run
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mpox import estimate
-from mpox.estimate import Estimate
 from mpox.report.run import Run
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 TITLES = {
     "accuracy": "called rightly, mean of both classes",

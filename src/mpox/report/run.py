@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mpox import estimate
-from mpox.errors import InputError
-from mpox.estimate import Estimate
+from mpox.core.errors import InputError
 from mpox.params import Params
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 PHANTOMS = "data/phantom/photos"
 

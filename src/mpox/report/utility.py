@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import matplotlib
 from markupsafe import Markup
 
-from mpox import estimate
-from mpox.estimate import Estimate
 from mpox.report.figures import FAINT, SERIES, STYLE, figure, svg
 from mpox.report.run import Run
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 TITLES = {
     "real": "real photos alone",

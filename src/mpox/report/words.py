@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from mpox import estimate
-from mpox.estimate import Estimate
 from mpox.report import privacy, utility
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
+from mpox.statistics import estimate
+from mpox.statistics.estimate import Estimate
 
 ALPHA = 0.05  # of tests
 Z = 1.96  # standard deviations in a unit of chance, as in intervals of 95 %

@@ -1,1 +1,1 @@
-"""Does synthetic data help a classifier? The arms, their scores, and the guards beside them."""
+"""A classifier with and without the synthetic pictures: arms, scores and guards."""

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpox import images, listing, table, tone
-from mpox.diffusion import latents
-from mpox.errors import InputError
-from mpox.measures import collection, features
+from mpox.core import images, listing, table
+from mpox.core.errors import InputError
+from mpox.model import latents
+from mpox.pictures import feature_set, features
+from mpox.statistics import tone
 from mpox.utility.photos import MPOX, Photos, Sets, Version
 
 VARIANTS = 2  # augmented variants of a photo, from which each repeat draws one
@@ -67,7 +68,7 @@ def collect(folders: Folders, extractor: features.Extractor, vae: Any, side: int
         files += [folders.control_variants / f"{stem}-{copy}.jpg" for stem in of_controls]
         if not files[0].exists():  # augment.copies is smaller
             break
-        variants.append(collection.read(files, side))
+        variants.append(feature_set.read(files, side))
     synthetic, placebo = (_read(each, side)[1] for each in (folders.synthetic, folders.placebo))
     train = real["train"]
     return Sets(
@@ -90,7 +91,7 @@ def _paths(folder: Path) -> list[Path]:
 
 def _read(folder: Path, side: int) -> tuple[list[Path], np.ndarray]:
     paths = _paths(folder)
-    return paths, collection.read(paths, side)
+    return paths, feature_set.read(paths, side)
 
 
 def _labels(folder: Path, paths: Sequence[Path]) -> list[str]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mpox import halves, images, listing, table
-from mpox.errors import InputError, line
-from mpox.estimate import Estimate
+from mpox.core import images, listing, table
+from mpox.core.errors import InputError, line
 from mpox.photos import duplicates, keypoints
+from mpox.statistics import halves
+from mpox.statistics.estimate import Estimate
 from mpox.utility import classifier, scores
 
 FOLDS = 5

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mpox import estimate, halves, tone
-from mpox.estimate import Estimate
+from mpox.statistics import estimate, halves, tone
+from mpox.statistics.estimate import Estimate
 from mpox.utility import arms, scores, worth
 from mpox.utility.arms import Arm
 from mpox.utility.photos import MPOX, Photos

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpox import halves
+from mpox.statistics import halves
 
 DRAWS = 499  # of the bootstrap: a standard error to 3 %
 

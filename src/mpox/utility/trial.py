@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mpox import listing
-from mpox.diffusion import base
-from mpox.estimate import Estimate
-from mpox.measures import features
+from mpox.core import listing
+from mpox.core.seeds import derive
+from mpox.model import base
 from mpox.params import Evaluate
-from mpox.seeds import derive
+from mpox.pictures import features
+from mpox.statistics.estimate import Estimate
 from mpox.utility import arms, classifier, guards, scores
 from mpox.utility.arms import Arm, Trainer
 from mpox.utility.collection import Folders, collect

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from mpox.estimate import Estimate
+from mpox.statistics.estimate import Estimate
 
 MOST_AUROC = 1 - 1e-4  # a perfect score has no probit
 

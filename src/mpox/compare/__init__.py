@@ -1,0 +1,1 @@
+"""Two runs compared, as a table and as a page."""

@@ -1,0 +1,129 @@
+"""Which files of a folder are pictures, and why each of the others is not taken."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from mpox.core.errors import InputError
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".bmp"}
+SUFFIXES |= {".gif", ".heic", ".heif", ".hif"}
+
+# Folders of deleted files, copies and previews that systems, NAS and clouds put among the photos.
+# In .dvcignore too. Those with a name that starts with a dot need none here.
+SYSTEM_FOLDERS = {
+    *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "OneDriveTemp"),
+    *(f"FOUND.00{digit}" for digit in range(10)),  # of Windows' check of a disk
+    *("lost+found", "__MACOSX", "Network Trash Folder", "Temporary Items"),  # Linux, macOS
+    *("@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
+    *("@Recycle", "@Recently-Snapshot", "trashbox", "~snapshot"),  # QNAP, Buffalo, NetApp
+    *("files_trashbin", "files_versions"),  # Nextcloud, ownCloud
+}
+# Why a file is not taken, and the suffixes of which that is true. What may be photos comes first.
+NOT_TAKEN = {
+    "DICOM is not read; export it as PNG, without names in the picture": ".dcm .dicom .ima",
+    "raw data of a camera is not read; export it as JPEG": (
+        ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw"
+        " .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
+    ),
+    "this format is not read; save it as JPEG or PNG": (
+        ".apng .avifs .cur .dib .emf .eps .exr .hdr .heics .heifs .icns .ico .j2c .j2k .jp2 .jpf"
+        " .jpm .jps .jpx .jxl .jxr .mpo .pbm .pcx .pgm .pnm .ppm .psb .psd .qoi .svg .tga .wdp .wmf"
+        " .xcf"
+    ),
+    "a document; save its pictures as files of their own": (
+        ".doc .docx .key .odp .odt .pages .pdf .pps .ppsx .ppt .pptx .rtf"
+    ),
+    "an archive; unpack it": ".7z .bz2 .cab .gz .iso .livp .rar .tar .tbz .tgz .txz .xz .zip .zst",
+    "a video": (
+        ".3g2 .3gp .asf .avi .flv .h264 .h265 .hevc .insv .lrv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg"
+        " .mts .ogv .vob .webm .wmv"
+    ),
+}
+REASONS = {suffix: reason for reason, all_of in NOT_TAKEN.items() for suffix in all_of.split()}
+HIDDEN, NO_PICTURE = "a hidden file", "no picture"
+
+
+def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """Every file below `folder` with a picture's suffix, and why each of the others is not taken.
+
+    Both by relative path. A hidden file (`._IMG_1.jpg` of a Mac) and what lies in hidden folders
+    and SYSTEM_FOLDERS, as in a recycle bin, are among the others. Links to files are followed;
+    links to folders are refused, for DVC does not look behind them: it would miss what changes
+    there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    system = {name.lower() for name in SYSTEM_FOLDERS}
+    pictures: list[Path] = []
+    others: dict[Path, str] = {}
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        aside = [name for name in folders if name[0] == "." or name.lower() in system]
+        folders[:] = sorted(set(folders) - set(aside))  # os.walk goes into what is left
+        for path in (Path(parent, name) for name in aside):
+            others |= _set_aside(path)
+        for path in (Path(parent, name) for name in folders):
+            if path.is_symlink():
+                raise InputError(
+                    f"{path}: is a link to a folder, and DVC does not look behind it; copy or link "
+                    "the files instead, or name that folder itself as data.source"
+                )
+        for path in (Path(parent, name) for name in names):
+            suffix = path.suffix.lower()
+            if path.name[0] == ".":
+                others[path] = HIDDEN
+            elif suffix in SUFFIXES:
+                pictures.append(path)
+            else:
+                others[path] = REASONS.get(suffix, NO_PICTURE)
+
+    def order(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
+
+    return sorted(pictures, key=order), {path: others[path] for path in sorted(others, key=order)}
+
+
+def _set_aside(folder: Path) -> dict[Path, str]:
+    """Every file of a hidden or system folder, with its reason; a folder that cannot be listed."""
+    reason = f"in a hidden or system folder ({repr(folder.name)[1:-1]})"  # on one line
+    if folder.is_symlink():
+        return {folder: reason}
+    found = {}
+
+    def unlisted(error: OSError) -> None:
+        found[Path(error.filename)] = reason
+
+    for parent, folders, names in os.walk(folder, onerror=unlisted):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        found.update({Path(parent, name): reason for name in [*names, *links]})
+    return found
+
+
+def summary(others: Mapping[Path, str]) -> list[str]:
+    """Lines that count what `find` did not take, by reason and suffix; what may be photos first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path, reason in others.items():
+        suffix = path.suffix.lower()
+        if reason not in (*NOT_TAKEN, HIDDEN, NO_PICTURE):
+            suffix = ""  # a folder
+        elif not (suffix in REASONS or suffix[1:].isalpha()):
+            suffix = "other"  # else `scan.1`, `scan.2` … would be a line each
+        counts[reason, suffix] += 1
+    places = [*NOT_TAKEN, "", NO_PICTURE, HIDDEN]
+
+    def order(item: tuple[tuple[str, str], int]) -> tuple:
+        (reason, suffix), count = item
+        return places.index(reason if reason in places else ""), -count, reason, suffix
+
+    lines = []
+    for (reason, suffix), count in sorted(counts.items(), key=order):
+        files = "file" if count == 1 else "files"
+        lines.append(
+            f"{count} {suffix} {files}: {reason}" if suffix else f"{count} {files} {reason}"
+        )
+    return lines
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})")

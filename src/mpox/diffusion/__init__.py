@@ -1,1 +1,0 @@
-"""The base model, the LoRA, its training and its pictures."""

@@ -1,0 +1,1 @@
+"""Picture sets with features, and near copies among them."""

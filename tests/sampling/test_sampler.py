@@ -1,0 +1,545 @@
+"""Pictures against plain diffusers with the same integers, and the sampler against its paper."""
+
+import shutil
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from conftest import RESOLUTION, contents
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UniPCMultistepScheduler,
+)
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import stages.draw_class
+from mpox import params
+from mpox.core import images, listing, seeds, table
+from mpox.core.errors import InputError
+from mpox.model import base, lora
+from mpox.params import Generate
+from mpox.sampling import leak, sampler
+
+SEED = 5
+PROMPT, NEGATIVE = 'a "lesion" <on> skin & é', "blurry, text"
+
+
+@pytest.fixture
+def settings(small) -> Generate:
+    """Five pictures in batches of two: the last batch is padded."""
+    return small.generate.model_copy(
+        update={"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance": 4.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_sd) -> StableDiffusionPipeline:
+    return base.load(tiny_sd, RESOLUTION)
+
+
+@pytest.fixture
+def plain(tiny_sd) -> StableDiffusionPipeline:
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        tiny_sd, safety_checker=None, feature_extractor=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_sd, tmp_path_factory) -> Path:
+    """A LoRA that changes a lot, α twice its rank."""
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    lora.add(unet, 4, 8.0, "attention+feed_forward", seed=0)
+    rng = torch.Generator().manual_seed(1)
+    weights = {
+        key: value if "lora_A" in key else torch.randn(value.shape, generator=rng) / 2
+        for key, value in lora.state(unet).items()
+    }
+    lora.restore(unet, weights)
+    folder = tmp_path_factory.mktemp("lora")
+    lora.save(unet, folder)
+    return folder
+
+
+def expected(plain: StableDiffusionPipeline, numbers: list[int], settings: Generate) -> np.ndarray:
+    """What diffusers' documentation says to call, 0 … 1."""
+    return plain(
+        [settings.prompt] * len(numbers),
+        negative_prompt=[settings.negative_prompt] * len(numbers),
+        height=RESOLUTION,
+        width=RESOLUTION,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        generator=[torch.Generator("cpu").manual_seed(number) for number in numbers],
+        output_type="np",
+    ).images
+
+
+def read(folder: Path) -> list[np.ndarray]:
+    return [images.read(path) for path in listing.find(folder)[0]]
+
+
+# ---------------------------------------------------------------- one batch
+
+PLAIN = {
+    "pndm": lambda config: PNDMScheduler.from_config(config),
+    "dpm++": lambda config: DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
+    ),
+    "dpm++_sde": lambda config: DPMSolverMultistepScheduler.from_config(
+        config, algorithm_type="sde-dpmsolver++", solver_order=2, timestep_spacing="trailing"
+    ),
+    "unipc": lambda config: UniPCMultistepScheduler.from_config(
+        config, solver_order=2, timestep_spacing="trailing"
+    ),
+    "ddim": lambda config: DDIMScheduler.from_config(
+        config, clip_sample=False, timestep_spacing="trailing"
+    ),
+}
+
+
+@pytest.mark.parametrize("scheduler", PLAIN)
+def test_a_batch_is_what_plain_diffusers_draws(scheduler, pipeline, plain, settings):
+    settings = settings.model_copy(update={"scheduler": scheduler, "steps": 6})
+    before = pipeline.scheduler
+    timesteps: list[int] = []
+    watch = pipeline.unet.register_forward_pre_hook(lambda _, args: timesteps.append(int(args[1])))
+    drawn = sampler.draw(pipeline, [7, 8], settings, RESOLUTION)
+    watch.remove()
+    assert pipeline.scheduler is before
+    plain.scheduler = PLAIN[scheduler](plain.scheduler.config)
+    assert np.array_equal(drawn, (expected(plain, [7, 8], settings) * 255).round())
+    assert drawn.dtype == np.uint8 and drawn.shape == (2, RESOLUTION, RESOLUTION, 3)
+    assert not np.array_equal(drawn[0], drawn[1])
+    # PNDM repeats a step to start with; the others begin in pure noise, at the last timestep.
+    assert len(timesteps) == (7 if scheduler == "pndm" else 6)
+    assert scheduler == "pndm" or timesteps[0] == 999
+
+
+@torch.no_grad()
+def test_ddim_is_the_papers_equation_unclipped(pipeline, settings):
+    """Song et al. 2021, eq. 12 with σ = 0, under classifier-free guidance (Ho & Salimans 2022)."""
+    settings = settings.model_copy(update={"scheduler": "ddim", "steps": 5, "guidance": 3.0})
+    alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
+    x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
+    words, nothing = (base.encode_text(pipeline, text) for text in (PROMPT, NEGATIVE))
+    times, largest = [999, 799, 599, 399, 199], 0.0
+    for t, later in zip(times, [*times[1:], None], strict=True):
+        free, bound = (
+            pipeline.unet(x, torch.tensor(t), states).sample for states in (nothing, words)
+        )
+        epsilon = free + 3.0 * (bound - free)
+        a, b = alphas[t], alphas[0 if later is None else later]
+        x0 = (x - (1 - a).sqrt() * epsilon) / a.sqrt()
+        largest = max(largest, x0.abs().max().item())
+        x = b.sqrt() * x0 + (1 - b).sqrt() * epsilon
+    pixels = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample
+    picture = 255 * (pixels / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    drawn = sampler.draw(pipeline, [7], settings, RESOLUTION)[0]
+    assert largest > 1.5  # clipping at 1 would have shown
+    assert np.abs(drawn - picture).max() < 1
+
+
+def test_guidance_of_one_is_no_guidance(pipeline, settings):
+    calls: list[int] = []
+    watch = pipeline.unet.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    for guidance in (1.0, 2.0):
+        changed = settings.model_copy(update={"guidance": guidance})
+        sampler.draw(pipeline, [1, 2], changed, RESOLUTION)
+    watch.remove()
+    assert calls == [2, 2, 4, 4]
+
+
+# ---------------------------------------------------------------- a folder of pictures
+
+
+@pytest.fixture
+def drawn(pipeline, settings, tmp_path) -> tuple[Path, dict[str, int]]:
+    folder = tmp_path / "whole"
+    return folder, sampler.draw_all(pipeline, folder, settings, RESOLUTION, SEED, "picture")
+
+
+def test_each_picture_is_its_integers_in_its_padded_batch(drawn, plain, settings):
+    folder, numbers = drawn
+    assert sorted(contents(folder)) == [f"{i:05d}.png" for i in range(5)]
+    assert numbers == {f"{i:05d}.png": seeds.derive(SEED, "picture", i) for i in range(5)}
+    plain.scheduler = PLAIN[settings.scheduler](plain.scheduler.config)
+    for start in (0, 2, 4):
+        own = [seeds.derive(SEED, "picture", i) for i in (start, start + 1)]
+        batch = (expected(plain, own, settings) * 255).round()
+        for picture, path in zip(batch, listing.find(folder)[0][start : start + 2], strict=False):
+            assert np.array_equal(images.read(path), picture)
+
+
+class Killed(BaseException):
+    """As SIGTERM or Ctrl-C: nothing catches it."""
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 4])
+def test_killed_and_resumed_draws_the_same_files(after, drawn, pipeline, settings, monkeypatch):
+    folder, numbers = drawn
+    parts, written = folder.with_name("parts"), []
+    write = images.write
+
+    def dying(path, *what):
+        if len(written) == after:
+            path.with_name(f"{path.name}.partial").write_bytes(b"half a picture")
+            raise Killed
+        written.append(path)
+        write(path, *what)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(images, "write", dying)
+        sampler.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
+    assert len(listing.find(parts)[0]) == after
+    again = sampler.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
+    assert again == numbers and contents(parts) == contents(folder)
+
+
+def test_a_batch_is_written_while_the_next_is_drawn(pipeline, settings, tmp_path, monkeypatch):
+    drawing, overlapped, write = threading.Event(), [], images.write
+    batches: list[int] = []
+
+    def decoding(*_):
+        batches.append(1)
+        if len(batches) == 2:
+            drawing.set()
+
+    def waiting(path, *what):
+        overlapped.append(drawing.wait(timeout=60))
+        write(path, *what)
+
+    monkeypatch.setattr(images, "write", waiting)
+    watch = pipeline.vae.decoder.register_forward_pre_hook(decoding)
+    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    watch.remove()
+    assert overlapped == [True] * 5
+
+
+def test_a_full_disk_is_not_missed(pipeline, settings, tmp_path, monkeypatch):
+    """In the last batch too, after which nothing is drawn."""
+    write = images.write
+
+    def full(path, *what):
+        if path.name == "00004.png":
+            raise OSError("no space left on device")
+        write(path, *what)
+
+    monkeypatch.setattr(images, "write", full)
+    with pytest.raises(OSError, match="no space left"):
+        sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+
+
+def test_prompts_are_encoded_once(pipeline, settings, tmp_path):
+    calls: list[int] = []
+    watch = pipeline.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    watch.remove()
+    assert len(calls) == 2  # and what to keep away from
+
+
+def test_pictures_left_on_another_machine_are_missed(pipeline, settings, tmp_path, monkeypatch):
+    """The first of two processes, whose folder is not the second's."""
+    state = SimpleNamespace(
+        process_index=0, num_processes=2, is_main_process=True, wait_for_everyone=lambda: None
+    )
+    monkeypatch.setattr(sampler, "PartialState", lambda: state)
+    with pytest.raises(InputError, match="2 pictures that other processes drew are not there"):
+        sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+
+
+def test_what_is_there_is_not_drawn_again(drawn, pipeline, settings):
+    folder, numbers = drawn
+    (folder / "00002.png").unlink()
+    batches: list[int] = []
+    watch = pipeline.vae.decoder.register_forward_pre_hook(
+        lambda _, args: batches.append(len(args[0]))
+    )
+    before = contents(folder)
+    assert sampler.draw_all(pipeline, folder, settings, RESOLUTION, SEED, "picture") == numbers
+    watch.remove()
+    assert batches == [2] and before.items() < contents(folder).items()
+
+
+def test_all_batches_are_of_one_size(pipeline, settings, tmp_path):
+    """A picture's last bits depend on it, in half precision at least: the last one is padded."""
+    batches: list[int] = []
+    watch = pipeline.vae.decoder.register_forward_pre_hook(lambda _, x: batches.append(len(x[0])))
+    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    watch.remove()
+    assert batches == [2, 2, 2]
+
+
+def test_another_number_of_pictures_changes_none(drawn, pipeline, settings, tmp_path):
+    fewer = settings.model_copy(update={"num_images": 3})
+    sampler.draw_all(pipeline, tmp_path / "fewer", fewer, RESOLUTION, SEED, "picture")
+    assert contents(tmp_path / "fewer").items() < contents(drawn[0]).items()
+
+
+def test_another_seed_or_purpose_changes_all(drawn, pipeline, settings, tmp_path):
+    mine = read(drawn[0])
+    for seed, purpose in ((SEED + 1, "picture"), (SEED, "class")):
+        folder = tmp_path / f"{seed}-{purpose}"
+        sampler.draw_all(pipeline, folder, settings, RESOLUTION, seed, purpose)
+        assert not any(map(np.array_equal, mine, read(folder)))
+
+
+def test_each_file_says_that_it_is_synthetic_and_how_it_was_made(drawn):
+    folder, numbers = drawn
+    iptc = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
+    mark = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    for path in listing.find(folder)[0]:
+        with Image.open(path) as picture:
+            xmp = picture.info["XML:com.adobe.xmp"]
+        said: dict[str, str] = {}
+        for element in ElementTree.fromstring(xmp).iter():
+            said |= element.attrib
+        assert said[iptc] == mark
+        own = {key.rpartition("}")[2]: value for key, value in said.items()}
+        assert own["prompt"] == PROMPT and own["seed"] == str(numbers[path.name])
+
+
+# ---------------------------------------------------------------- with the adapter
+
+
+def test_generate_fuses_the_adapter_as_plain_diffusers_applies_it(
+    adapter, plain, tiny_sd, settings, tmp_path
+):
+    settings = settings.model_copy(update={"num_images": 2})
+    sampler.generate(tiny_sd, adapter, tmp_path, settings, RESOLUTION, SEED)
+    numbers = {name: int(row["seed"]) for name, row in table.read(tmp_path).rows.items()}
+    plain.scheduler = PLAIN[settings.scheduler](plain.scheduler.config)
+    without = 255 * expected(plain, list(numbers.values()), settings)
+    plain.load_lora_weights(adapter)
+    with_it = 255 * expected(plain, list(numbers.values()), settings)
+    drawn = np.stack(read(tmp_path))
+    assert np.abs(drawn - with_it).mean() < 1
+    assert np.abs(drawn - with_it).max() <= 2
+    assert np.abs(drawn - without).mean() > 3
+
+
+def test_the_adapters_delta_is_fused_in_fp32(adapter, tiny_sd, plain):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    lora.fuse(pipeline, adapter)
+    fused, base_weights = pipeline.unet.state_dict(), plain.unet.state_dict()
+    assert fused.keys() == base_weights.keys()
+    plain.load_lora_weights(adapter)
+    changed = 0
+    for name, module in plain.unet.named_modules():
+        if hasattr(module, "lora_A") and len(module.lora_A):
+            a, b = (next(iter(part.values())).weight for part in (module.lora_A, module.lora_B))
+            delta = 8.0 / 4 * b @ a
+            key = f"{name}.weight"
+            torch.testing.assert_close(fused[key] - base_weights[key], delta, rtol=0, atol=1e-5)
+            changed += 1
+    assert changed == 40
+    same = [key for key in fused if torch.equal(fused[key], base_weights[key])]
+    assert len(same) == len(fused) - changed
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path, monkeypatch):
+    """By accelerate's switch for training; this backend needs no compiler."""
+    small = settings.model_copy(update={"num_images": 2, "scheduler": "ddim"})
+    sampler.generate(tiny_sd, adapter, tmp_path / "plain", small, RESOLUTION, SEED)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
+    torch._dynamo.utils.counters.clear()
+    sampler.generate(tiny_sd, adapter, tmp_path / "compiled", small, RESOLUTION, SEED)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    plain, compiled = (np.stack(read(tmp_path / name)) for name in ("plain", "compiled"))
+    assert np.abs(plain.astype(int) - compiled).max() <= 1
+
+
+def test_bf16_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path):
+    small = {"num_images": 2, "scheduler": "ddim", "guidance": 1.0}
+    for precision in ("fp32", "bf16"):
+        changed = settings.model_copy(update=small | {"precision": precision})
+        sampler.generate(tiny_sd, adapter, tmp_path / precision, changed, RESOLUTION, SEED)
+    full, half = (np.stack(read(tmp_path / name)).astype(int) for name in ("fp32", "bf16"))
+    assert 0 < np.abs(full - half).mean() < np.abs(full[0] - full[1]).mean() / 4
+
+
+def test_a_missing_adapter_is_refused(tiny_sd, settings, tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: holds no pytorch_lora_weights.safetensors"):
+        sampler.generate(tiny_sd, tmp_path, tmp_path / "out", settings, RESOLUTION, SEED)
+
+
+def test_an_adapter_of_another_geometry_is_refused(adapter, tiny_sd, settings, tmp_path):
+    other = shutil.copytree(tiny_sd, tmp_path / "wider")
+    pipeline = StableDiffusionPipeline.from_pretrained(other)
+    config = dict(pipeline.unet.config) | {"block_out_channels": (16, 48)}
+    type(pipeline.unet).from_config(config).save_pretrained(other / "unet")
+    with pytest.raises(InputError, match="fit the base model"):
+        sampler.generate(other, adapter, tmp_path / "out", settings, RESOLUTION, SEED)
+
+
+def test_an_adapter_of_a_deeper_model_is_refused(adapter, tiny_sd, settings, tmp_path):
+    """Layers that the base lacks must not be dropped in silence."""
+    other = shutil.copytree(tiny_sd, tmp_path / "shallower")
+    pipeline = StableDiffusionPipeline.from_pretrained(other)
+    kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    type(pipeline.unet).from_config(dict(pipeline.unet.config) | kinds).save_pretrained(
+        other / "unet"
+    )
+    with pytest.raises(InputError, match=r"\d+ matrices of a LoRA, of \d+ in the base"):
+        sampler.generate(other, adapter, tmp_path / "out", settings, RESOLUTION, SEED)
+
+
+def test_an_adapter_cut_short_is_refused(adapter, tiny_sd, settings, tmp_path):
+    file = shutil.copytree(adapter, tmp_path / "lora") / lora.FILE_NAME
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=str(tmp_path / "lora")):
+        sampler.generate(tiny_sd, file.parent, tmp_path / "out", settings, RESOLUTION, SEED)
+
+
+def test_numbers_that_overflow_are_no_black_pictures(pipeline, settings):
+    """A UNet that gives NaN (as fp16 does where it overflows) must not end as 500 black files."""
+    watch = pipeline.unet.register_forward_hook(
+        lambda module, inputs, output: (torch.full_like(output[0], torch.nan),)
+    )
+    with pytest.raises(InputError, match="the model gives no finite picture in float32"):
+        try:
+            sampler.draw(pipeline, [1], settings, RESOLUTION)
+        finally:
+            watch.remove()
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        ("fp16", r"^generate\.precision: .* in float16; expected bf16 or fp32"),
+        ("fp32", "{file}: the model gives no finite picture in float32 with this LoRA"),
+    ],
+)
+def test_a_lora_too_strong_is_named_and_precision_where_it_may_be_at_fault(
+    precision, said, adapter, tiny_sd, settings, tmp_path
+):
+    """Finite weights whose products overflow."""
+    file = shutil.copytree(adapter, tmp_path / "lora") / lora.FILE_NAME
+    with safe_open(file, "pt") as stored:
+        metadata = stored.metadata()
+    strong = {key: torch.full_like(value, 1e15) for key, value in load_file(file).items()}
+    save_file(strong, file, metadata)
+    changed = settings.model_copy(update={"precision": precision})
+    with pytest.raises(InputError, match=said.format(file=file)):
+        sampler.generate(tiny_sd, file.parent, tmp_path / "out", changed, RESOLUTION, SEED)
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+# ---------------------------------------------------------------- what is asked of each picture
+
+
+def asking(settings: Generate, **changes) -> Generate:
+    return Generate.model_validate(settings.model_dump() | changes)
+
+
+def test_a_plan_of_one_prompt_draws_the_bytes_of_the_prompt(adapter, tiny_sd, settings, tmp_path):
+    planned = asking(settings, prompts=[{"prompt": settings.prompt, "share": 3.0}])
+    for name, own in (("prompt", settings), ("plan", planned)):
+        sampler.generate(tiny_sd, adapter, tmp_path / name, own, RESOLUTION, SEED)
+    assert contents(tmp_path / "prompt") == contents(tmp_path / "plan")
+
+
+def test_a_lora_of_scale_0_draws_the_bases_own_pictures(adapter, tiny_sd, settings, tmp_path):
+    off = asking(settings, lora_scale=0.0)
+    for name, lora_of in (("off", adapter), ("base", None)):
+        sampler.generate(tiny_sd, lora_of, tmp_path / name, off, RESOLUTION, SEED)
+    assert contents(tmp_path / "off") == contents(tmp_path / "base")
+
+
+def test_fields_as_training_without_a_lora_need_what_training_wrote(tiny_sd, settings, tmp_path):
+    wanted = asking(settings, prompt="{tone} skin", fields="as_training")
+    with pytest.raises(InputError, match=r"generate\.fields: as_training, .* without a LoRA"):
+        sampler.generate(tiny_sd, None, tmp_path, wanted, RESOLUTION, SEED)
+    leak.write(tmp_path, {"combinations": [{"tone": "dark", "n": 1}]})
+    out, given = tmp_path / "out", (RESOLUTION, SEED, "draw_base", tmp_path)
+    sampler.generate(tiny_sd, None, out, wanted, *given)
+    assert {row["text"] for row in table.read(out).rows.values()} == {"dark skin"}
+
+
+def test_each_picture_of_a_plan_is_what_its_own_prompt_would_be(
+    adapter, tiny_sd, settings, tmp_path
+):
+    fields = [{"tone": "tan", "share": 1.0}, {"tone": "dark", "share": 1.0}]
+    plan = asking(settings, prompt="{tone} skin", fields=fields)
+    sampler.generate(tiny_sd, adapter, tmp_path / "plan", plan, RESOLUTION, SEED)
+    drawn = table.read(tmp_path / "plan")
+    assert drawn.columns == ["text", "negative_prompt", "seed", "tone"]
+    for tone in ("tan", "dark"):
+        alone = asking(settings, prompt=f"{tone} skin")
+        sampler.generate(tiny_sd, adapter, tmp_path / tone, alone, RESOLUTION, SEED)
+        mine = [name for name, row in drawn.rows.items() if row["tone"] == tone]
+        assert len(mine) in (2, 3)
+        for name in mine:
+            one, other = (images.read(tmp_path / folder / name) for folder in ("plan", tone))
+            assert np.abs(one.astype(int) - other).max() <= 1
+            with Image.open(tmp_path / "plan" / name) as picture:
+                assert f"{tone} skin" in picture.info["XML:com.adobe.xmp"]
+
+
+@pytest.mark.parametrize("scheduler", sampler.SCHEDULERS)
+def test_the_leak_is_where_a_training_picture_would_be(scheduler, pipeline, plain, settings):
+    """A picture noised by the forward process to the sampler's first timestep (DDPM, eq. 4)."""
+    means = torch.tensor([[1.0, -2.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    pipeline.scheduler, before = (
+        sampler.SCHEDULERS[scheduler][0].from_config(
+            pipeline.scheduler.config, **sampler.SCHEDULERS[scheduler][1]
+        ),
+        pipeline.scheduler,
+    )
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    found = sampler._first(pipeline, means, generators, 10, RESOLUTION)
+    noise = torch.cat(
+        [torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(s)) for s in (3, 4)]
+    )
+    flat = means[:, :, None, None].expand(2, 4, 8, 8)
+    first = pipeline.scheduler.timesteps[0].long()
+    expected = DDPMScheduler.from_config(before.config).add_noise(flat, noise, first.repeat(2))
+    pipeline.scheduler = before
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_leak_moves_the_pictures_and_needs_what_is_known_of_the_photos(
+    adapter, tiny_sd, settings, tmp_path
+):
+    with_it = asking(settings, signal_leak="training")
+    with pytest.raises(InputError, match=r"photos\.json: no such file"):
+        sampler.generate(tiny_sd, adapter, tmp_path / "none", with_it, RESOLUTION, SEED)
+    own = shutil.copytree(adapter, tmp_path / "lora")
+    nothing = {"n": 9, "mean": [0.0] * 4, "covariance": np.zeros((4, 4)).tolist()}
+    leak.write(own, nothing)
+    sampler.generate(tiny_sd, own, tmp_path / "flat", with_it, RESOLUTION, SEED)
+    leak.write(own, nothing | {"mean": [3.0] * 4})
+    sampler.generate(tiny_sd, own, tmp_path / "bright", with_it, RESOLUTION, SEED)
+    sampler.generate(tiny_sd, own, tmp_path / "again", with_it, RESOLUTION, SEED)
+    assert contents(tmp_path / "bright") == contents(tmp_path / "again")
+    flat, bright = (np.stack(read(tmp_path / name)).astype(int) for name in ("flat", "bright"))
+    assert np.abs(flat - bright).mean() > 0.1
+
+
+def test_class_pictures_are_drawn_only_where_training_asks_for_them(small, tmp_path, monkeypatch):
+    """Elsewhere an empty table, for which not even the base model is read."""
+    nowhere = params.Model(path=str(tmp_path / "none"), download=())
+    for target, weight in (("base_prediction", 0.3), ("class_pictures", 0.0)):
+        prior = params.PriorPreservation(target=target, weight=weight, batch_size=1)
+        train = small.train.model_copy(update={"prior_preservation": prior})
+        wanted = small.model_copy(update={"train": train, "model": nowhere})
+        out = tmp_path / target
+        monkeypatch.setenv("RANK", "1")  # a launcher's second process leaves it to the first
+        stages.draw_class.main(wanted, out)
+        assert not out.exists()
+        monkeypatch.delenv("RANK")
+        stages.draw_class.main(wanted, out)
+        assert table.read(out) == (out / table.NAME, ["text", "negative_prompt", "seed"], {})
+        assert len(list(out.iterdir())) == 1

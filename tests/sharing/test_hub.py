@@ -1,0 +1,75 @@
+"""What is shared carries its evidence, and nobody shares a LoRA that gives away without a word."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from runs import evaluation, preparation, privacy
+
+from mpox.core.errors import InputError
+from mpox.model import lora
+from mpox.sharing import hub
+from mpox.training import card
+
+COUNTS = {"originals": 128, "pictures": 512, "held_out": 24}
+LOW = {"auc_lo": 0.4, "auc_hi": 0.59}
+
+
+@pytest.fixture
+def adapter(small, tmp_path) -> Path:
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    (folder / lora.FILE_NAME).write_bytes(b"weights")
+    (folder / "photos.json").write_text("{}")
+    (folder / "validation").mkdir()
+    (folder / "validation/00000.png").write_bytes(b"picture")
+    card.write(folder, Path("models/sd15"), small.train, 350, COUNTS, True, 64, 1234)
+    return folder
+
+
+def attack(**changes) -> dict:
+    found = privacy(**changes)
+    found["identity"]["lora_sha256"] = hashlib.sha256(b"weights").hexdigest()
+    return found
+
+
+def test_the_hub_reads_the_measures_and_nothing_else_goes_along(adapter, tmp_path):
+    out = tmp_path / "out"
+    found = evaluation(copy_rate=0.01, copy_rate_hi=0.04)
+    hub.write(out, adapter, found, preparation(), attack(**LOW), False)
+    assert sorted(each.name for each in out.iterdir()) == ["README.md", lora.FILE_NAME]
+    assert (out / lora.FILE_NAME).read_bytes() == b"weights"
+    loaded = ModelCard.load(out / "README.md")
+    values = {each.metric_type: each.metric_value for each in loaded.data.eval_results}
+    assert values["copy_rate"] == 0.01 and values["auc"] == 0.5 and values["fid_excess"] == 0
+    assert loaded.data.base_model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    text = " ".join(loaded.text.split())
+    assert "does not tell 32 training patients from 26 others (AUC 0.50" in text
+    assert "as like a training photo as a copy would be" in text
+    assert "Not for diagnosis" in text and "licence of the base model" in text
+    assert "Who shared it knew" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers", "reason"),
+    [
+        ({"copy_rate_hi": 0.051}, LOW, "copy_rate_hi is 0.051, above 0.05"),
+        ({}, LOW | {"auc_hi": 0.61}, "auc_hi of metrics/privacy.json is 0.610, above 0.6"),
+    ],
+)
+def test_what_may_give_patients_away_asks_for_a_flag_and_says_why(
+    adapter, tmp_path, changes, numbers, reason
+):
+    given = (tmp_path / "out", adapter, evaluation(**changes), preparation(), attack(**numbers))
+    with pytest.raises(InputError, match=reason) as refused:
+        hub.write(*given, False)
+    assert "--accept-risk" in str(refused.value) and len(str(refused.value).splitlines()) == 2
+    assert not (tmp_path / "out").exists()
+    hub.write(*given, True)
+    assert f"Who shared it knew: {reason}" in (tmp_path / "out/README.md").read_text()
+
+
+def test_numbers_of_another_lora_go_with_none(adapter, tmp_path):
+    with pytest.raises(InputError, match="is of another LoRA"):
+        hub.write(tmp_path / "out", adapter, evaluation(), preparation(), privacy(), True)

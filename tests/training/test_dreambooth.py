@@ -1,0 +1,928 @@
+"""Training against a plain PyTorch loop, and a killed run against one that was left alone."""
+
+import csv
+import functools
+import math
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from conftest import RESOLUTION, contents
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.training_utils import compute_snr
+from peft import set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+import stages.train_lora
+from mpox import params
+from mpox.core import images, listing, table
+from mpox.core.errors import InputError
+from mpox.model import base, checkpoints, concepts, latents, lora, loss
+from mpox.model.concepts import Lesson
+from mpox.params import Drawing, PriorPreservation, Train
+from mpox.sampling import compilation, sampler
+from mpox.training import dreambooth
+from mpox.training.learner import CHECKPOINT, Adapter, Learner, make_accelerator
+
+SEED = 3
+
+
+def pictures(number: int, std: float = 0.0) -> concepts.Concept:
+    """A concept whose picture i has the latent i everywhere."""
+    mean = torch.arange(float(number)).view(-1, 1, 1, 1).expand(number, 4, 8, 8)
+    states = torch.randn((3, 77, 32), generator=torch.Generator().manual_seed(0))
+    alphas = torch.linspace(0.999, 0.005, 1000)
+    posterior = latents.Posterior(mean.clone(), torch.full_like(mean, std))
+    caption = torch.arange(number) % 2  # the third is the empty one
+    return concepts.Concept("pictures", posterior, states, caption, alphas, SEED)
+
+
+def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> concepts.Concept:
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    files = listing.find(folder)[0]
+    return concepts.encode(pipeline, files, [prompt] * len(files), RESOLUTION, SEED, name)
+
+
+def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    return Learner(unet, settings, make_accelerator(settings), seed)
+
+
+# ---------------------------------------------------------------- what a step is given
+
+
+def shown(concept: concepts.Concept, steps: range, size: int) -> list[int]:
+    """The numbers of the pictures seen, in order."""
+    return [int(x.mean().round()) for step in steps for x in concept.batch(step, size)[0]]
+
+
+def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
+    concept, size = pictures(7), 4
+    seen = shown(concept, range(14), size)
+    epochs = [seen[start : start + 7] for start in range(0, 56, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 4
+
+
+def test_a_caption_too_long_is_named_by_its_picture(tiny_sd, tmp_path):
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    files, said = [tmp_path / "one.png", tmp_path / "two.png"], ["a lesion", "word " * 100]
+    with pytest.raises(InputError, match=r"two\.png: got \d+ tokens, expected at most 77"):
+        concepts.encode(pipeline, files, said, RESOLUTION, 0, "val")
+
+
+def test_a_batch_is_a_function_of_seed_name_and_step_alone():
+    first = {step: pictures(5, 0.1).batch(step, 3) for step in range(8)}
+    concept = pictures(5, 0.1)
+    torch.manual_seed(9)
+    for step in (5, 0, 7, 2):
+        again = concept.batch(step, 3)
+        assert all(map(torch.equal, first[step], again))
+    concept.seed += 1
+    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
+    concept = pictures(5, 0.1)
+    concept.name = "others"
+    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
+    assert not torch.equal(first[1][1], first[0][1])
+
+
+def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
+    concept = pictures(4, 2.0)
+    batches = [concept.batch(step, 16) for step in range(50)]
+    x0, epsilon, t, _ = map(torch.cat, zip(*batches, strict=True))
+    number = torch.tensor(shown(pictures(4), range(50), 16)).view(-1, 1, 1, 1)
+    drawn = (x0 - number) / 2
+    for noise in (epsilon, drawn):
+        assert noise.mean().item() == pytest.approx(0, abs=0.01)
+        assert noise.std().item() == pytest.approx(1, abs=0.01)
+    assert abs((drawn * epsilon).mean().item()) < 0.01  # two draws, not one
+    assert t.min() >= 0 and t.max() <= 999
+    counts = torch.histc(t.float(), 8, 0, 1000)
+    assert ((counts - 100).square() / 100).sum() < 24.3  # χ² with 7 degrees, p = 0.001
+
+
+@pytest.mark.parametrize("timesteps", [concepts.VAL_TIMESTEPS, 4])
+def test_held_out_draws_are_fixed_and_cover_the_timesteps(timesteps):
+    concept = pictures(5, 0.5)
+    batches = concept.fixed(timesteps=timesteps)
+    x0, _, t, states = map(torch.cat, zip(*batches, strict=True))
+    each = t.view(5, timesteps)
+    assert (each // (1000 // timesteps) == torch.arange(timesteps)).all()
+    assert len(set(each[:, 0].tolist())) > 1
+    own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
+    torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
+    number = x0.mean((1, 2, 3)).round().long()
+    assert torch.equal(states, concept.states[concept.caption[number]])
+    for mine, again in zip(batches, concept.fixed(timesteps=timesteps), strict=True):
+        assert all(map(torch.equal, mine, again))
+    assert not torch.equal(concept.fixed(1, timesteps)[0][1], batches[0][1])
+
+
+def test_a_held_out_picture_has_as_many_timesteps_as_documented():
+    assert sum(len(t) for _, _, t, _ in pictures(5).fixed()) == 5 * concepts.VAL_TIMESTEPS
+
+
+def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):
+    largest = 1 - 2**-24  # of torch.rand's
+    monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.full(shape, largest))
+    assert max(t.max().item() for _, _, t, _ in pictures(2).fixed()) == 999
+
+
+def test_each_picture_is_learnt_under_its_own_caption_but_for_those_dropped():
+    concept = pictures(6)
+    batches = [concept.batch(step, 6) for step in range(200)]
+    for x0, _, _, states in batches:
+        number = x0.mean((1, 2, 3)).round().long()
+        assert torch.equal(states, concept.states[number % 2])
+    concept.dropout = 0.2
+    dropped = 0
+    for step, (x0, epsilon, t, before) in enumerate(batches):
+        *same, states = concept.batch(step, 6)
+        assert all(map(torch.equal, same, (x0, epsilon, t)))  # nothing else is another
+        empty = (states == concept.states[-1]).all(2).all(1)
+        assert torch.equal(states[~empty], before[~empty])
+        dropped += int(empty.sum())
+    assert dropped / 1200 == pytest.approx(0.2, abs=0.04)
+    assert all(
+        torch.equal(a[3], b[3]) for a, b in zip(concept.fixed(), pictures(6).fixed(), strict=True)
+    )
+
+
+def test_the_noise_offset_shifts_each_channels_noise_as_a_whole():
+    concept = pictures(6)
+    before = concept.batch(0, 64)
+    concept.noise_offset = 0.5
+    x0, epsilon, t, states = concept.batch(0, 64)
+    assert (
+        torch.equal(x0, before[0]) and torch.equal(t, before[2]) and torch.equal(states, before[3])
+    )
+    shift = epsilon - before[1]
+    assert shift.std((2, 3)).max() < 1e-6
+    assert shift.mean((2, 3)).std().item() == pytest.approx(0.5, abs=0.1)
+
+
+# ---------------------------------------------------------------- a step
+
+
+def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """B A x; of a convolution first with A, then with B for a kernel."""
+    if isinstance(module, nn.Conv2d):
+        down = nn.functional.conv2d(x, a, stride=module.stride, padding=module.padding)
+        return nn.functional.conv2d(down, b)
+    return x @ a.T @ b.T
+
+
+def plain_loop(
+    tiny_sd: Path, start: dict[str, Tensor], concept: concepts.Concept, settings: Train
+) -> tuple[dict[str, Tensor], list[float]]:
+    """DreamBooth LoRA as a textbook would write it: W x + (α/r) B A x by hooks, AdamW, cosine."""
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
+    ours = {key: value.clone().requires_grad_() for key, value in start.items()}
+    for name, module in unet.named_modules():
+        if f"{name}.lora_A.weight" in ours:
+            a, b = (ours[f"{name}.lora_{x}.weight"] for x in "AB")
+            module.register_forward_hook(
+                lambda module, inputs, output, a=a, b=b: (
+                    output + settings.alpha / settings.rank * change(module, inputs[0], a, b)
+                )
+            )
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    optimizer = torch.optim.AdamW(ours.values(), weight_decay=settings.weight_decay)
+    losses, warm, steps = [], settings.warmup_steps, settings.max_steps
+    for step in range(steps):
+        share = step / warm if step < warm else 0.5 + 0.5 * math.cos(
+            math.pi * (step - warm) / (steps - warm)
+        )  # fmt: skip
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * share
+        x0, epsilon, t, states = concept.batch(step, settings.batch_size)
+        noisy = noise.add_noise(x0, epsilon, t)
+        predicted = unet(noisy, t, states).sample
+        snr = compute_snr(noise, t)
+        weight = torch.minimum(snr, torch.full_like(snr, 5.0)) / snr
+        errors = nn.functional.mse_loss(predicted, epsilon, reduction="none").mean((1, 2, 3))
+        value = (weight * errors).mean()
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(ours.values(), settings.max_grad_norm)
+        optimizer.step()
+        losses.append(value.item())
+    return {key: value.detach() for key, value in ours.items()}, losses
+
+
+def test_training_is_a_plain_pytorch_loop(tiny_sd, small, augmented):
+    settings = small.train.model_copy(
+        update={"warmup_steps": 2, "max_steps": 5, "max_grad_norm": 0.05, "alpha": 12.0}
+    )
+    assert settings.lr_scheduler == "cosine" and settings.min_snr_gamma == 5.0
+    concept = skin(tiny_sd, augmented, "a lesion")
+    mine = learner(tiny_sd, settings)
+    start = lora.state(mine.unet)
+    losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+    expected, expected_losses = plain_loop(tiny_sd, start, concept, settings)
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    after = lora.state(mine.unet)
+    for key, value in expected.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-3, atol=1e-5)
+        assert not torch.equal(value, start[key])
+
+
+def test_another_seed_starts_from_another_adapter(tiny_sd, small):
+    one, other = (lora.state(learner(tiny_sd, small.train, seed).unet) for seed in (SEED, SEED + 1))
+    assert not any(torch.equal(one[key], other[key]) for key in one if "lora_A" in key)
+
+
+def first_loss(tiny_sd: Path, settings: Train, lessons: list[Lesson]) -> float:
+    return next(iter(learner(tiny_sd, settings).steps(lessons)))[1].item()
+
+
+def test_concepts_add_up_by_weight(tiny_sd, small, augmented, held_out):
+    instance = skin(tiny_sd, augmented, "a lesion", "instance")
+    prior = skin(tiny_sd, held_out, "skin", "class")
+    one, other = Lesson(instance, 4), Lesson(prior, 2)
+    parts = [first_loss(tiny_sd, small.train, [lesson]) for lesson in (one, other)]
+    whole = first_loss(tiny_sd, small.train, [one, other._replace(weight=0.25)])
+    assert whole == pytest.approx(parts[0] + 0.25 * parts[1], rel=1e-6)
+
+
+BASE = "base_prediction"
+VARIANTS = [
+    {},
+    {"rslora": True},
+    {"dora": True},
+    {"target_modules": "attention"},
+    {"gradient_checkpointing": True},
+]
+
+
+def moved(mine: Learner) -> Learner:
+    """With an adapter that changes the network, as a fresh one does not."""
+    rng = torch.Generator().manual_seed(5)
+    for name, weights in mine.unet.named_parameters():
+        if "lora_B" in name:
+            weights.data = 0.1 * torch.randn(weights.shape, generator=rng)
+    return mine
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmented):
+    """Against diffusers' UNet with PEFT's adapter, switched off for the target."""
+    settings = small.train.model_copy(update={"max_grad_norm": 1e9, **variant})
+    photos = skin(tiny_sd, augmented, "a lesion")
+    empty = photos.without_caption("base")
+    mine, gradients = moved(learner(tiny_sd, settings)), []
+    mine.accelerator.clip_grad_norm_ = lambda trained, _: gradients.extend(
+        p.grad.clone() for p in trained
+    )
+    start = lora.state(mine.unet)
+    lessons = [Lesson(photos, 4), Lesson(empty, 2, 0.3, BASE)]
+    value = next(iter(mine.steps(lessons)))[1].item()
+
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
+    unet.add_adapter(mine.unet.peft_config["default"])
+    set_peft_model_state_dict(unet, start)
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    expected = torch.zeros(())
+    for concept, size, weight in ((photos, 4, 1.0), (empty, 2, 0.3)):
+        x0, target, t, states = concept.batch(0, size)
+        noisy = noise.add_noise(x0, target, t)
+        if concept is empty:
+            assert torch.equal(states, photos.states[-1:].expand(2, -1, -1))
+            unet.disable_adapters()
+            with torch.no_grad():
+                target = unet(noisy, t, states).sample
+            unet.enable_adapters()
+        snr = compute_snr(noise, t)
+        errors = (unet(noisy, t, states).sample - target).square().mean((1, 2, 3))
+        expected = expected + weight * (torch.clamp(5 / snr, max=1) * errors).mean()
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-5)
+    theirs = [p.grad for p in unet.parameters() if p.grad is not None]
+    assert len(theirs) == len(gradients) > 10
+    for one, other in zip(gradients, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fresh_adapter_has_nothing_to_keep(precision, tiny_sd, small, augmented):
+    """It changes nothing yet: prediction and target are the same bits, in bf16 too."""
+    settings = small.train.model_copy(update={"precision": precision})
+    empty = skin(tiny_sd, augmented, "a lesion").without_caption("base")
+    assert first_loss(tiny_sd, settings, [Lesson(empty, 4, 1.0, BASE)]) == 0
+
+
+@torch.no_grad()
+def distance(mine: Learner, empty: concepts.Concept) -> float:
+    """Of the unconditional prediction from the base's, as a share of the latter's power."""
+    batches = [(loss.add_noise(x, e, empty.alphas[t]), t, s) for x, e, t, s in empty.fixed()]
+    ours, theirs = (
+        torch.cat([predict(*batch) for batch in batches])
+        for predict in (mine._predict, mine._predict_base)
+    )
+    return ((ours - theirs).square().mean() / theirs.square().mean()).item()
+
+
+def test_what_is_kept_comes_back_and_stays(tiny_sd, small, augmented):
+    """An adapter trained on the base's prediction alone has it; beside photos it stays nearer."""
+    photos = skin(tiny_sd, augmented, "a lesion")
+    empty, kept = photos.without_caption("base"), {}
+    settings = small.train.model_copy(
+        update={"max_steps": 40, "learning_rate": 2e-2, "target_modules": "attention"}
+    )
+    for name, lessons in {
+        "base alone": [Lesson(empty, 8, 100.0, BASE)],
+        "photos": [Lesson(photos, 4)],
+        "both": [Lesson(photos, 4), Lesson(empty, 4, 1.0, BASE)],
+    }.items():
+        mine = learner(tiny_sd, settings)
+        if name == "base alone":
+            before = distance(moved(mine), empty)
+        list(mine.steps(lessons))
+        kept[name] = distance(mine, empty)
+    assert kept["base alone"] < 0.2 * before
+    assert kept["both"] < 0.5 * kept["photos"]
+
+
+def test_gradient_checkpointing_changes_only_the_memory(tiny_sd, small, augmented):
+    concept, runs = skin(tiny_sd, augmented, "a lesion"), []
+    for on in (False, True):
+        settings = small.train.model_copy(update={"gradient_checkpointing": on, "max_steps": 3})
+        mine = learner(tiny_sd, settings)
+        losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+        checkpointing = mine.unet.is_gradient_checkpointing
+        assert checkpointing == on
+        runs.append((losses, lora.state(mine.unet)))
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-6)
+    for key, value in runs[0][1].items():
+        torch.testing.assert_close(runs[1][1][key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, augmented):
+    """Without weight decay, which would move entries that learn nothing."""
+    settings = small.train.model_copy(
+        update={"precision": precision, "weight_decay": 0.0, "learning_rate": 1e-4, "max_steps": 4}
+    )
+    mine = learner(tiny_sd, settings)
+    before = lora.state(mine.unet)
+    for _, value in mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]):
+        assert math.isfinite(value.item())
+    after = lora.state(mine.unet)
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    drawn = [key for key in after if "lora_A" in key]
+    moved = torch.cat([(after[key] != before[key]).flatten() for key in drawn])
+    assert moved.float().mean() > 0.99
+    frozen = [p for p in mine.unet.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {base.DTYPES[precision]}
+
+
+def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, augmented):
+    """Scale and magnitudes are the adapter's own, so what they are is tested with it."""
+    settings = small.train.model_copy(update={"rslora": True, "dora": True, "max_steps": 3})
+    mine = learner(tiny_sd, settings)
+    config = mine.unet.peft_config["default"]
+    assert config.use_rslora and config.use_dora
+    before = lora.state(mine.unet)
+    list(mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]))
+    after = lora.state(mine.unet)
+    magnitudes = [key for key in after if "magnitude" in key]
+    assert len(magnitudes) == len(after) // 3
+    assert all((after[key] != before[key]).all() for key in magnitudes)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_and_micro_batches_take_one_batch_between_them(
+    processes, micro_batch, tiny_sd, small, augmented, held_out
+):
+    """The mean over processes, as DDP takes it, is the loss and gradient of all rows at once.
+
+    Of four, three and two rows; three processes share the four unevenly, of five one has none.
+    """
+    photos = skin(tiny_sd, augmented, "a lesion")
+    lessons = [
+        Lesson(photos, 4),
+        Lesson(skin(tiny_sd, held_out, "skin"), 3, 0.5),
+        Lesson(photos.without_caption("base"), 2, 0.5, BASE),
+    ]
+    settings = small.train.model_copy(update={"max_grad_norm": 1e9})
+
+    def step(index: int, number: int, micro_batch: int) -> tuple[float, list[Tensor]]:
+        mine, seen = moved(learner(tiny_sd, settings)), list[Tensor]()
+        mine.micro_batch = micro_batch
+        alone, exchanged = [], []
+
+        @contextmanager
+        def no_sync(model):
+            alone.append(True)
+            yield
+            alone.pop()
+
+        def backward(value: Tensor) -> None:
+            value.backward()
+            exchanged.append(not alone)
+
+        mine.accelerator = SimpleNamespace(
+            process_index=index,
+            num_processes=number,
+            is_main_process=False,
+            device=torch.device("cpu"),
+            backward=backward,
+            no_sync=no_sync,
+            clip_grad_norm_=lambda trained, _: seen.extend(p.grad.clone() for p in trained),
+        )
+        value = next(iter(mine.steps(lessons)))[1].item()
+        assert exchanged.count(True) == 1 and exchanged[-1]
+        return value, seen
+
+    expected, whole = step(0, 1, 9)
+    values, parts = zip(*(step(i, processes, micro_batch) for i in range(processes)), strict=True)
+    assert sum(values) / processes == pytest.approx(expected, rel=1e-6)
+    assert any(gradient.any() for gradient in whole)
+    for full, *each in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(each) / processes, full, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", ""])
+def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOX_MICRO_BATCH", given)
+    with pytest.raises(InputError, match=f"MPOX_MICRO_BATCH: got '{given}', expected a number"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "weight", "expected"),
+    [("3", 0.0, [3, 1]), ("3", 1.0, [3, 3]), (None, 1.0, [6])],
+)
+def test_one_pass_takes_all_concepts_or_a_micro_batch(
+    micro_batch, weight, expected, run, small, tmp_path, monkeypatch
+):
+    if micro_batch:
+        monkeypatch.setenv("MPOX_MICRO_BATCH", micro_batch)
+    errors, sizes = Learner._errors, []
+
+    def noting(self, noisy, *more):
+        sizes.append(len(noisy) if torch.is_grad_enabled() else None)
+        return errors(self, noisy, *more)
+
+    monkeypatch.setattr(Learner, "_errors", noting)
+    prior = small.train.prior_preservation.model_copy(update={"weight": weight})
+    run(tmp_path, max_steps=2, prior_preservation=prior)
+    assert [size for size in sizes if size] == expected * 2
+
+
+# ---------------------------------------------------------------- the held-out loss
+
+
+def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small, held_out):
+    concept = skin(tiny_sd, held_out, "a lesion")
+    mine = learner(tiny_sd, small.train)
+    first = mine.measure(concept)
+    for _ in mine.steps([Lesson(concept, 4)]):
+        break
+    assert mine.measure(concept).val_loss == first.val_loss  # the warm-up's first step is none
+    assert mine.measure(concept, 1).val_loss != first.val_loss
+    unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    errors = []
+    with torch.no_grad():
+        for x0, epsilon, t, states in concept.fixed():
+            noisy = noise.add_noise(x0, epsilon, t)
+            predicted = unet(noisy, t, states).sample
+            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
+    assert first.val_loss == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert first.step == 0 and mine.unet.training
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def label(folder: Path, prompt: str) -> Path:
+    """A copy of a folder of pictures, drawn under `prompt` if one believes its table."""
+    copy = shutil.copytree(folder, folder.with_name(prompt.replace(" ", "-")))
+    table.write(copy, ["text"], {file.name: [prompt] for file in listing.find(copy)[0]})
+    return copy
+
+
+@pytest.fixture(scope="module")
+def class_pictures(held_out) -> Path:
+    return label(held_out, "skin")
+
+
+@pytest.fixture
+def run(tiny_sd, small, augmented, held_out, class_pictures, monkeypatch):
+    """Trains with some settings changed, in a folder."""
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+
+    def train(work: Path, drawn: Path = class_pictures, **changes) -> Path:
+        settings = small.train.model_copy(update=changes)
+        work.mkdir(exist_ok=True)
+        return dreambooth.train(
+            augmented, held_out, drawn, tiny_sd, work, settings, RESOLUTION, SEED
+        )
+
+    return train
+
+
+def curve(result: Path, name: str) -> dict[int, float]:
+    with (result / "curves" / "plots" / "metrics" / f"{name}.tsv").open() as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert len({row["step"] for row in rows}) == len(rows)
+    return {int(row["step"]): float(row[name]) for row in rows}
+
+
+def test_what_a_run_leaves(run, small, tmp_path):
+    """13 steps: LoRA files every 6, pictures every 8, the held-out loss every 4, and at the end."""
+    result = run(tmp_path)
+    assert result.parent == tmp_path
+    left = contents(result)
+    metrics = "curves/plots/metrics"
+    assert sorted(left) == sorted(
+        [
+            "curves/metrics.json",
+            *(f"{metrics}/{name}.tsv" for name in ("learning_rate", "loss", "val_loss")),
+            "lora/README.md",
+            "lora/curves.png",
+            "lora/photos.json",
+            "lora/checkpoint-6/pytorch_lora_weights.safetensors",
+            "lora/checkpoint-12/pytorch_lora_weights.safetensors",
+            "lora/pytorch_lora_weights.safetensors",
+            *(
+                f"lora/validation/step-{step}/{i}.png"
+                for step in ("000000", "000008", "000013")
+                for i in ("00000", "00001")
+            ),
+        ]
+    )
+    assert list(curve(result, "val_loss")) == [0, 4, 8, 12, 13]
+    assert list(curve(result, "loss")) == [10, 13]
+    rate = small.train.learning_rate
+    for step, value in curve(result, "learning_rate").items():
+        assert value == pytest.approx(rate * (0.5 + 0.5 * math.cos(math.pi * (step - 2) / 12)))
+    weights = [left[f"lora/{folder}pytorch_lora_weights.safetensors"] for folder in
+               ("checkpoint-6/", "checkpoint-12/", "")]  # fmt: skip
+    assert len(set(weights)) == 3
+    assert "3 photos (6 with their augmented variants)" in " ".join(
+        left["lora/README.md"].decode().split()
+    )
+    sheets = [images.read(result / f"lora/validation/step-{s}/00000.png") for s in
+              ("000008", "000013")]  # fmt: skip
+    assert (sheets[0] != sheets[1]).any()
+
+
+def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small, tmp_path):
+    result = run(tmp_path, max_steps=3)
+    drawing = Drawing(
+        prompt=small.train.validation_prompt,
+        negative_prompt="",
+        num_images=small.train.validation_images,
+        **small.train.preview.model_dump(),
+    )
+    pipeline = base.load(tiny_sd, RESOLUTION)
+    sampler.draw_all(pipeline, tmp_path / "base", drawing, RESOLUTION, SEED, "validation")
+    for name in ("00000.png", "00001.png"):
+        drawn = (result / "lora/validation/step-000000" / name).read_bytes()
+        assert drawn == (tmp_path / "base" / name).read_bytes()
+
+
+def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
+    values = []
+    steps = Learner.steps
+
+    def noting(self, lessons):
+        for step, value in steps(self, lessons):
+            values.append(value.item())
+            yield step, value
+
+    monkeypatch.setattr(Learner, "steps", noting)
+    points = curve(run(tmp_path), "loss")
+    assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
+    assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
+
+
+class Killed(BaseException):
+    """As SIGTERM or Ctrl-C: nothing catches it."""
+
+
+def dying(after: int, function):
+    """`function`, until it has been called `after` times."""
+    left = [after]
+
+    def wrapped(*args, **more):
+        if left[0] == 0:
+            raise Killed
+        left[0] -= 1
+        return function(*args, **more)
+
+    return wrapped
+
+
+# At this rank some matrices have the 4,096 entries from which AdamW8bit keeps 8 bits.
+EIGHT_BIT = {"optimizer": "adamw_8bit", "rank": 32, "max_steps": 9, "val_loss_steps": 5}
+DORA = {"dora": True, "rslora": True, "max_steps": 6}
+BF16 = {"gradient_checkpointing": True, "precision": "bf16", "max_steps": 6}
+
+
+def leaves(state: object) -> list[object]:
+    """The values in nested dictionaries."""
+    if isinstance(state, dict):
+        return [leaf for value in state.values() for leaf in leaves(value)]
+    return [state]
+
+
+def newest(work: Path) -> Path:
+    """The resume point."""
+    return max(work.rglob(CHECKPOINT), key=lambda path: path.stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, dict[str, bytes]]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kill"),
+    [
+        ({}, 3),  # before there is a checkpoint
+        ({}, 7),
+        ({}, 12),  # after the last checkpoint but one, between two points of the training curve
+        (BF16, 5),
+        (DORA, 5),
+        (EIGHT_BIT, 7),
+    ],
+)
+def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
+    changes, kill, run, tmp_path, monkeypatch, undisturbed
+):
+    """Every file: LoRA, checkpoint-N, validation pictures, curves, card."""
+    if repr(changes) not in undisturbed:
+        undisturbed[repr(changes)] = contents(run(tmp_path / "whole", **changes))
+    whole = undisturbed[repr(changes)]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        # Called once a training step, and by nothing else.
+        patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
+        run(tmp_path / "parts", **changes)
+    if changes is EIGHT_BIT:
+        state = checkpoints.load(newest(tmp_path / "parts"))
+        kinds = {leaf.dtype for leaf in leaves(state["optimizer"]) if isinstance(leaf, Tensor)}
+        assert torch.uint8 in kinds
+    resumed = contents(run(tmp_path / "parts", **changes))
+    assert resumed.keys() == whole.keys()
+    assert {name for name in whole if resumed[name] != whole[name]} == set()
+
+
+@pytest.mark.parametrize(
+    ("place", "function"), [(torch, "save"), (os, "fsync"), (Path, "replace"), (Path, "open")]
+)
+def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
+    place, function, run, tmp_path, monkeypatch
+):
+    """The second one: whatever comes of it, the run does not start from the beginning."""
+    save, saved = Learner.save, []
+
+    def saving(self, work, *state):
+        if saved:
+            monkeypatch.setattr(place, function, dying(0, getattr(place, function)))
+        save(self, work, *state)
+        saved.append(self.step)
+        if len(saved) == 2:
+            raise Killed
+
+    short = {"max_steps": 6, "val_loss_steps": 2}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Learner, "save", saving)
+        run(tmp_path, **short)
+    monkeypatch.undo()
+    weigh, steps = loss.min_snr_weight, []
+    monkeypatch.setattr(loss, "min_snr_weight", lambda *x: steps.append(1) or weigh(*x))
+    run(tmp_path, **short)
+    assert len(steps) <= 4
+
+
+@pytest.mark.parametrize(
+    ("select", "kept", "kill"),
+    [("best", 8, 10), ("best", 8, "at the end"), ("last", 13, None), ("last", 13, "at the end")],
+)
+def test_the_chosen_weights_are_kept(select, kept, kill, run, tmp_path, monkeypatch):
+    """With held-out losses of our own the best is the third, whatever the others look like."""
+    losses = {0: 5.0, 4: 3.0, 8: 1.0, 12: 2.0, 13: 4.0}
+    measure = Learner.measure
+
+    def told(self, held, draw=0):
+        adapter = measure(self, held, draw)
+        return Adapter(adapter.weights, adapter.step, losses[adapter.step])
+
+    monkeypatch.setattr(Learner, "measure", told)
+    settings = {"select": select, "checkpointing_steps": 1}
+    if kill:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            if kill == 10:
+                patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
+            else:
+                patch.setattr(dreambooth.card, "write", dying(0, dreambooth.card.write))
+            run(tmp_path, **settings)
+    result = run(tmp_path, **settings)
+    chosen, same = (
+        (result / "lora" / folder / lora.FILE_NAME).read_bytes()
+        for folder in ("", f"checkpoint-{kept}")
+    )
+    assert chosen == same
+    text = (result / "lora" / "README.md").read_text()
+    assert f"after step {kept} of 13" in " ".join(text.split())
+
+
+def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, held_out, tmp_path):
+    """Measured again from the file, in plain diffusers."""
+    result = run(tmp_path)
+    losses = curve(result, "val_loss")
+    concept = skin(tiny_sd, held_out, small.train.instance_prompt, "held-out pictures")
+    plain = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    plain.load_lora_weights(result / "lora")
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    errors = []
+    with torch.no_grad():
+        for x0, epsilon, t, states in concept.fixed():
+            noisy = noise.add_noise(x0, epsilon, t)
+            predicted = plain.unet(noisy, t, states).sample
+            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
+    assert torch.cat(errors).mean().item() == pytest.approx(min(losses.values()), rel=1e-5)
+    assert min(losses.values()) < losses[0]
+
+
+def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_path):
+    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0})
+    short = {"max_steps": 5}
+    without = run(tmp_path / "without", **short)
+    with_it = run(tmp_path / "with", prior_preservation=prior, **short)
+    other = label(held_out, "healthy skin")
+    otherwise = run(tmp_path / "other", other, prior_preservation=prior, **short)
+    files = {(result / "lora" / lora.FILE_NAME).read_bytes() for result in
+             (without, with_it, otherwise)}  # fmt: skip
+    assert len(files) == 3
+    assert curve(with_it, "loss")[5] > curve(without, "loss")[5]
+
+
+def test_class_pictures_that_are_too_few_or_of_no_known_prompt_are_refused(
+    run, small, held_out, class_pictures, tmp_path
+):
+    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0, "batch_size": 99})
+    with pytest.raises(InputError, match=r"prior_preservation.batch_size: got 99, expected at mo"):
+        run(tmp_path, prior_preservation=prior)
+    prior = prior.model_copy(update={"batch_size": 2})
+    with pytest.raises(InputError, match=r": has no metadata\.csv with a column text, of the prom"):
+        run(tmp_path, held_out, prior_preservation=prior)
+
+
+def test_a_bf16_base_trains_and_draws(run, tmp_path):
+    result = run(tmp_path, precision="bf16", max_steps=5, validation_steps=2)
+    weights = load_file(result / "lora" / lora.FILE_NAME)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert len(listing.find(result / "lora" / "validation")[0]) == 8
+    assert all(images.read(path).std() > 1 for path in listing.find(result / "lora")[0])
+
+
+def test_a_batch_larger_than_the_pictures_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"train\.batch_size: got 7, expected at most the 6 pic"):
+        run(tmp_path, batch_size=7)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works there")
+def test_fp16_without_a_gpu_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"train\.precision: got fp16"):
+        run(tmp_path, precision="fp16")
+
+
+def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_path, monkeypatch):
+    """NaN from step 6 on; checkpoints are written at 4 and 8, the curve has its point at 10."""
+    weigh, calls = loss.min_snr_weight, []
+
+    def breaking(*args):
+        calls.append(1)
+        return weigh(*args) * (torch.nan if len(calls) >= 6 else 1)
+
+    monkeypatch.setattr(loss, "min_snr_weight", breaking)
+    with pytest.raises(InputError, match=r"not finite.*lower train\.learning_rate \(now 0\.01\)"):
+        run(tmp_path)
+    state = checkpoints.load(newest(tmp_path))
+    assert all(value.isfinite().all() for value in state["now"]["weights"].values())
+
+
+def test_too_high_a_learning_rate_is_named(run, tmp_path):
+    with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 1e\+25\)"):
+        run(tmp_path, learning_rate=1e25)
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, caplog):
+    """By accelerate's switches, in micro-batches of two sizes; this backend needs no compiler.
+
+    Its regional compilation is asked for too, which by itself ends in a TypeError.
+    """
+    prior = PriorPreservation(target=BASE, weight=0.3, batch_size=1)
+    keeping = functools.partial(run, prior_preservation=prior)
+    plain = curve(keeping(tmp_path / "plain", max_steps=2), "val_loss")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "true")
+    monkeypatch.setenv("MPOX_MICRO_BATCH", "3")
+    compiled, counted = [], []
+    for steps in (2, 5):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        with caplog.at_level("WARNING", "torch._dynamo"):
+            compiled.append(curve(keeping(tmp_path / str(steps), max_steps=steps), "val_loss"))
+        frames = torch._dynamo.utils.counters["frames"]
+        assert frames["ok"] == frames["total"]
+        counted.append(frames["total"])
+    # Eight blocks, two sizes with the adapter and one without: all in the first step, none of
+    # held-out losses and previews.
+    assert counted == [24, 24]
+    assert "recompile_limit" not in caplog.text
+    assert compiled[0] == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_blocks_are_compiled_for_each_shape_and_never_while_paused(tiny_sd, monkeypatch):
+    """A third shape of all blocks: variable shapes would make nothing new, nor would torch's limit.
+
+    Of 8 forms of one code object, which all blocks share.
+    """
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    compilation.compile_blocks(unet)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+
+    def graphs(number: int) -> int:
+        x, states = torch.zeros(number, 4, 8, 8), torch.zeros(number, 77, 32)
+        unet(x, torch.zeros(number, dtype=torch.long), states)
+        return counters["stats"]["unique_graphs"]
+
+    made = [graphs(number) for number in (2, 3, 4)]
+    assert made[0] * 2 == made[1] and made[0] * 3 == made[2] > 8
+    with compilation.paused():
+        assert graphs(5) == made[2]
+
+
+def test_compiled_code_outlives_a_run(tiny_sd, tmp_path, monkeypatch):
+    """In the main repository's .checkpoints, where nobody has named another folder."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    unet = base.load(tiny_sd, RESOLUTION).unet
+    ours = tmp_path / ".checkpoints/compiled"
+    for given, kept in ((default_cache_dir(), ours), ("/other", "/other")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given)
+        compilation.compile_blocks(unet)
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
+
+
+# ---------------------------------------------------------------- the stage
+
+
+@pytest.mark.slow
+def test_the_stage_leaves_lora_curves_and_an_offline_run(
+    tiny_sd, small, augmented, held_out, tmp_path, monkeypatch
+):
+    """The Weights & Biases run must outlive the checkpoint's folder.
+
+    That goes in a later stage: killed before DVC has copied what it wrote, it trains nothing again.
+    """
+    import wandb
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("WANDB_PROJECT", "mpox")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    short = small.train.model_copy(update={"max_steps": 2})
+    own = params.Model(path=str(tiny_sd), download=())
+    settings = params.Params.model_construct(**dict(small) | {"train": short, "model": own})
+    stages.train_lora.main(
+        settings, augmented, held_out, held_out, Path("models/lora"), Path("metrics/train")
+    )
+    wandb.teardown()
+    assert Path("models/lora", lora.FILE_NAME).is_file()
+    assert Path("metrics/train/plots/metrics/val_loss.tsv").is_file()
+    monkeypatch.delenv("WANDB_PROJECT")
+    monkeypatch.setattr(Learner, "_backward", None)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    stages.train_lora.main(
+        settings, augmented, held_out, held_out, Path("again/lora"), Path("again/train")
+    )
+    assert contents(Path("again/lora")) == contents(Path("models/lora"))
+    monkeypatch.setenv("DVC_STAGE", "generate")
+    checkpoints.sweep("train_lora")
+    assert len(list(Path(".checkpoints").iterdir())) == 1
+    checkpoints.sweep("generate")
+    assert not list(Path(".checkpoints").iterdir())
+    runs = list(tmp_path.rglob("run-*.wandb"))
+    assert len(runs) == 1 and b"val_loss" in runs[0].read_bytes()
