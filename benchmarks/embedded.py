@@ -24,13 +24,15 @@ from sklearn.preprocessing import StandardScaler
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import stages  # noqa: F401
-from mpox.core import images, listing, seeds, table
+from mpox.core import images, listing
+from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
 from mpox.measures import frechet
 from mpox.model import base, concepts, lora, loss
 from mpox.params import Generate, Params, read
 from mpox.pictures import features
 from mpox.sampling import sampler
+from mpox.sampling.sampler import Job, Sampler
 
 PARAMS = read(ROOT / "params.yaml", Params, {})
 SIDE = PARAMS.resolution
@@ -167,7 +169,9 @@ def with_lora(pipeline, mpox: Sets, judge: Pipeline, painted: np.ndarray, excess
     changed = frechet.distance(found, mpox.held) - mpox.floor
     report("with the LoRA: excess over the base's", changed / excess, most=0.40)
     report("with the LoRA: Fréchet excess", changed, most=2 * mpox.floor)
-    empty = without_captions(pipeline)
+    photos = PictureSet.read(ROOT / "data/prepared/val")
+    concept = concepts.encode(pipeline, photos, [""] * len(photos), SIDE)
+    empty = concept.fixed(SEED)
     before = predict(pipeline, empty)
     lora.fuse(pipeline, ROOT / "models/lora")
     change = (predict(pipeline, empty) - before).square().mean() / before.square().mean()
@@ -178,19 +182,13 @@ def with_lora(pipeline, mpox: Sets, judge: Pipeline, painted: np.ndarray, excess
     report("with the LoRA, naevus judged so", np.mean(right), 0.80)
 
 
-def without_captions(pipeline) -> concepts.Concept:
-    """The held-out photos under the empty caption."""
-    files = listing.find(ROOT / "data/prepared/val")[0]
-    return concepts.encode(pipeline, files, [""] * len(files), SIDE, SEED, "without captions")
-
-
 @torch.no_grad()
-def predict(pipeline, photos: concepts.Concept) -> torch.Tensor:
-    """The UNet's predictions at fixed noise and timesteps: (N·8, 4, h, w)."""
+def predict(pipeline, batches: list[concepts.Batch]) -> torch.Tensor:
+    """The UNet's prediction for each sample: (N, 4, h, w)."""
     return torch.cat(
         [
-            pipeline.unet(loss.add_noise(x0, epsilon, photos.alphas[t]), t, states).sample
-            for x0, epsilon, t, states in photos.fixed()
+            pipeline.unet(loss.add_noise(x0, epsilon, alphas), t, states).sample
+            for x0, epsilon, t, alphas, states in batches
         ]
     )
 
@@ -241,12 +239,11 @@ def asked() -> dict[str, np.ndarray]:
     settings = Generate.model_validate(plan)
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
-        base_of, adapter = ROOT / PARAMS.model.path, ROOT / "models/lora"
-        sampler.generate(base_of, adapter, drawn, settings, SIDE, PARAMS.seed)
-        known, rows = table.read(drawn), {}
-        assert known
-        for file in listing.find(drawn)[0]:
-            rows.setdefault(f"asked: {known.row(file.name)['tone']}", []).append(images.read(file))
+        model, adapter = ROOT / PARAMS.model.path, ROOT / "models/lora"
+        sampler.generate(Job("generate", model, settings, SIDE, PARAMS.seed, adapter), drawn)
+        pictures, rows = PictureSet.read(drawn), {}
+        for file, row in zip(pictures.paths, pictures.rows, strict=True):
+            rows.setdefault(f"asked: {row['tone']}", []).append(images.read(file))
     return {name: np.stack(pictures) for name, pictures in rows.items()}
 
 
@@ -275,10 +272,10 @@ def reconstruct(pipeline, pictures: np.ndarray) -> np.ndarray:
 
 def paint(pipeline, prompt: str, steps: int) -> np.ndarray:
     settings = PARAMS.generate.model_copy(update={"prompt": prompt, "steps": steps})
-    numbers = [seeds.derive(SEED, "painted", i) for i in range(DRAWN)]
-    size = settings.batch_size
-    batches = [numbers[i : i + size] for i in range(0, DRAWN, size)]
-    return np.concatenate([sampler.draw(pipeline, each, settings, SIDE) for each in batches])
+    requests = sampler.series(prompt, DRAWN, SEED, "painted")
+    size, drawing = settings.batch_size, Sampler(pipeline, settings, SIDE)
+    batches = [requests[i : i + size] for i in range(0, DRAWN, size)]
+    return np.concatenate([drawing.draw(each).read() for each in batches])
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from mpox.compare import comparison
 from mpox.core import images, listing, table
+from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
 from mpox.measures import distances, diversity, evaluation, groups, memorisation
 from mpox.model import lora
@@ -39,9 +40,11 @@ from mpox.params import Params, read
 from mpox.pictures import feature_set, features
 from mpox.pictures.feature_set import Pictures
 from mpox.sampling import sampler
+from mpox.sampling.sampler import Job
 from mpox.statistics import estimate
 from mpox.statistics.estimate import Estimate, Influence, Z
 from mpox.training import dreambooth
+from mpox.training.dreambooth import Recipe, Sets
 
 PARAMS = read(Path("params.yaml"), Params)
 MODEL, SIDE = Path(PARAMS.model.path), PARAMS.resolution
@@ -69,15 +72,16 @@ def train(work: Path, kind: str, seed: int) -> Path:
     out = work / kind / f"training {seed}"
     if not (out / "result/lora" / lora.FILE_NAME).exists():
         settings = PARAMS.train.model_copy(update=SETTINGS[kind])
-        sets = [Path(each) for each in ("data/augmented", "data/prepared/val", "data/class")]
-        dreambooth.train(*sets, MODEL, out, settings, SIDE, seed)
+        folders = (Path(each) for each in ("data/augmented", "data/prepared/val", "data/class"))
+        sets = Sets(*map(PictureSet.read, folders))
+        dreambooth.train(sets, Recipe(MODEL, settings, SIDE, seed), out)
     return out / "result/lora"
 
 
 def draw(adapter: Path, out: Path, seed: int, guidance: float = PARAMS.generate.guidance) -> None:
     if not (out / table.NAME).exists():
         settings = PARAMS.generate.model_copy(update={"guidance": guidance})
-        sampler.generate(MODEL, adapter, out, settings, SIDE, seed)
+        sampler.generate(Job("generate", MODEL, settings, SIDE, seed, adapter), out)
 
 
 def draw_fresh(out: Path, seed: int) -> None:

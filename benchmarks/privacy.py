@@ -10,8 +10,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src")]
 import stages  # noqa: F401
+from mpox.core.picture_set import PictureSet
 from mpox.params import Params, read
 from mpox.privacy import membership
+from mpox.privacy.losses import Target
 
 PARAMS = read(Path("params.yaml"), Params)
 TRAINING, TEST = Path("data/prepared/train"), Path("data/prepared/test")
@@ -26,10 +28,14 @@ def main() -> None:
     )
     print("|---|---|--:|--:|")
     for adapter, training in [*((each, TRAINING) for each in steps), *pairs]:
-        model, prompt = Path(PARAMS.model.path), PARAMS.train.instance_prompt
-        of = membership.measure(
-            training, TEST, model, adapter, prompt, PARAMS.resolution, PARAMS.seed
+        target = Target(
+            Path(PARAMS.model.path),
+            adapter,
+            PARAMS.train.instance_prompt,
+            PARAMS.resolution,
+            PARAMS.seed,
         )
+        of = membership.measure(PictureSet.read(training), PictureSet.read(TEST), target)
         auc = of["auc"]
         print(
             f"| {adapter} | {auc.value:.3f} ({auc.low:.3f} … {auc.high:.3f}) "

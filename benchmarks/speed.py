@@ -114,7 +114,7 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mpox.core import listing
+    from mpox.core.picture_set import PictureSet
     from mpox.model import base, concepts
     from mpox.model.concepts import Lesson
     from mpox.training.learner import Learner, make_accelerator
@@ -126,11 +126,12 @@ def training(params: Params, work: Path) -> tuple[float, float | None]:
     )
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
     pictures = photos(work / "pictures", params.resolution)
-    needed = listing.find(pictures)[0][: (warm + timed) * settings.batch_size]
-    said = [settings.instance_prompt] * len(needed)
-    concept = concepts.encode(pipeline, needed, said, params.resolution, params.seed, "bench")
+    needed = PictureSet.read(pictures)
+    needed = needed.subset(range(min(len(needed), (warm + timed) * settings.batch_size)))
+    captions = [settings.instance_prompt] * len(needed)
+    concept = concepts.encode(pipeline, needed, captions, params.resolution)
     learner = Learner(pipeline.unet, settings, make_accelerator(settings), params.seed)
-    lessons = [Lesson(concept, settings.batch_size)]
+    lessons = [Lesson(concept, "bench", params.seed, settings.batch_size)]
     steps = learner.steps(lessons)
     for _ in range(warm):
         next(steps)
@@ -205,6 +206,7 @@ def generation(params: Params, work: Path) -> tuple[float, float]:
     from mpox.core import seeds
     from mpox.model import base
     from mpox.sampling import sampler
+    from mpox.sampling.sampler import Sampler
 
     settings = params.generate
     pipeline = base.place(base.load(ROOT / params.model.path, params.resolution))
@@ -230,11 +232,9 @@ def generation(params: Params, work: Path) -> tuple[float, float]:
         pipeline.scheduler = scheduler
 
     peer = seconds(one_by_one)
-    ours = seconds(
-        lambda: sampler.draw_all(
-            pipeline, work / "all", settings, params.resolution, params.seed, "picture"
-        )
-    )
+    requests = sampler.series(settings.prompt, settings.num_images, params.seed, "picture")
+    drawing = Sampler(pipeline, settings, params.resolution)
+    ours = seconds(lambda: drawing.draw_all(work / "all", requests))
     shutil.rmtree(work / "all")
     return settings.num_images / ours, settings.num_images / peer
 

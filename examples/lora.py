@@ -17,8 +17,11 @@ from mpox.photos import preparation
 
 def main(photos: Path, out: Path) -> None:
     # Here, for the processes that read the photos import this file, but need no network.
+    from mpox.core.picture_set import PictureSet
     from mpox.sampling import sampler
+    from mpox.sampling.sampler import Job
     from mpox.training import dreambooth
+    from mpox.training.dreambooth import Recipe, Sets
 
     # Set-up: parameters, this process, and sets that share no patient.
     params = read(Path("params.yaml"), Params)
@@ -29,14 +32,16 @@ def main(photos: Path, out: Path) -> None:
 
     # Train: goes on from out/work/state.pt if that is there, and keeps the LoRA of the lowest
     # held-out loss.
-    drawn, work = out / "class", out / "work"
+    sets = Sets(PictureSet.read(out / "augmented"), PictureSet.read(out / "prepared/val"), None)
     if params.train.prior_preservation.draws_class():
-        sampler.generate(model, None, drawn, params.draw_class, side, seed, "draw_class")
-    sets = (out / "augmented", out / "prepared/val", drawn)
-    result = dreambooth.train(*sets, model, work, params.train, side, seed)
+        drawn = out / "class"
+        sampler.generate(Job("draw_class", model, params.draw_class, side, seed), drawn)
+        sets = sets._replace(class_pictures=PictureSet.read(drawn))
+    result = dreambooth.train(sets, Recipe(model, params.train, side, seed), out / "work")
 
     # Sample: picture i is a function of the seed and i.
-    sampler.generate(model, result / "lora", out / "pictures", params.generate, side, seed)
+    job = Job("generate", model, params.generate, side, seed, adapter=result / "lora")
+    sampler.generate(job, out / "pictures")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,13 @@ from stages import run
 
 
 def main(params: Params, photos: Path, out: Path) -> None:
-    from mpox.core import folders, seeds
-    from mpox.model import processes
+    from mpox.core import seeds
     from mpox.sampling import sampler
+    from mpox.sampling.sampler import Job
 
-    process = processes.start()
-    if process.is_main_process:  # on several machines the others may look before DVC clears them
-        folders.check_vacant(out)
-    model, side = Path(params.model.path), params.resolution
+    model, settings, side = Path(params.model.path), params.generate, params.resolution
     seed = seeds.first(params.generate.seed, params.train.seed, params.seed)
-    sampler.draw_folder("draw_base", out, model, None, params.generate, side, seed, photos)
-    process.destroy_process_group()
+    sampler.draw_folder(Job("draw_base", model, settings, side, seed, photos=photos), out)
 
 
 if __name__ == "__main__":

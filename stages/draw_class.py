@@ -9,24 +9,19 @@ from stages import run
 
 def main(params: Params, out: Path) -> None:
     """The class pictures in `out`; an empty table, at once, where training takes none."""
-    from mpox.core import folders, table
-
     prior = params.train.prior_preservation
     if not prior.draws_class():
+        from mpox.core import folders, table
+
         if os.environ.get("RANK", "0") == "0":  # of the processes that a launcher started
             folders.check_vacant(out)
-            out.mkdir(parents=True, exist_ok=True)
             table.write(out, ["text", "negative_prompt", "seed"], {})
         return
-    from mpox.model import processes
     from mpox.sampling import sampler
+    from mpox.sampling.sampler import Job
 
-    process = processes.start()
-    if process.is_main_process:  # on several machines the others may look before DVC clears them
-        folders.check_vacant(out)
-    model, side, seed = Path(params.model.path), params.resolution, params.seed
-    sampler.draw_folder("draw_class", out, model, None, params.draw_class, side, seed)
-    process.destroy_process_group()
+    model, settings = Path(params.model.path), params.draw_class
+    sampler.draw_folder(Job("draw_class", model, settings, params.resolution, params.seed), out)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,13 @@ from stages import run
 
 
 def main(params: Params, adapter: Path, out: Path) -> None:
-    from mpox.core import folders, seeds
-    from mpox.model import processes
+    from mpox.core import seeds
     from mpox.sampling import sampler
+    from mpox.sampling.sampler import Job
 
-    process = processes.start()
-    if process.is_main_process:  # on several machines the others may look before DVC clears them
-        folders.check_vacant(out)
-    model, side = Path(params.model.path), params.resolution
+    model, settings, side = Path(params.model.path), params.generate, params.resolution
     seed = seeds.first(params.generate.seed, params.train.seed, params.seed)
-    sampler.draw_folder("generate", out, model, adapter, params.generate, side, seed, adapter)
-    process.destroy_process_group()
+    sampler.draw_folder(Job("generate", model, settings, side, seed, adapter, adapter), out)
 
 
 if __name__ == "__main__":

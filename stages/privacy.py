@@ -13,20 +13,21 @@ from stages import run
 
 def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Path) -> None:
     from mpox.core import folders
+    from mpox.core.picture_set import PictureSet
     from mpox.privacy import membership
+    from mpox.privacy.losses import Target
     from mpox.statistics import estimate
 
-    found = membership.measure(
-        training,
-        test,
+    target = Target(
         Path(params.model.path),
         adapter,
         params.train.instance_prompt,
         params.resolution,
         params.seed,
     )
+    measures = membership.measure(PictureSet.read(training), PictureSet.read(test), target)
     metrics.parent.mkdir(parents=True, exist_ok=True)
-    folders.write(metrics, (json.dumps(estimate.flatten(found), indent=2) + "\n").encode())
+    folders.write(metrics, (json.dumps(estimate.flatten(measures), indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

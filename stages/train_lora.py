@@ -9,10 +9,12 @@ from stages import run
 def main(
     params: Params, augmented: Path, val: Path, class_pictures: Path, out: Path, curves: Path
 ) -> None:
-    """The LoRA in `out`, the curves in `curves`; the checkpoint goes in a later stage."""
+    """The LoRA in `out`, the curves in `curves`; a later stage removes the checkpoint."""
     from mpox.core import folders, seeds
+    from mpox.core.picture_set import PictureSet
     from mpox.model import checkpoints, processes
     from mpox.training import dreambooth
+    from mpox.training.dreambooth import Recipe, Sets
 
     process = processes.start()
     if process.is_main_process:  # on several machines the others may look before DVC clears them
@@ -21,16 +23,8 @@ def main(
     seed = seeds.first(params.train.seed, params.seed)
     settings = {"train": params.train, "resolution": params.resolution, "seed": seed}
     work = checkpoints.folder("train_lora", settings, [augmented, val, class_pictures, model])
-    result = dreambooth.train(
-        augmented,
-        val,
-        class_pictures,
-        model,
-        work,
-        params.train,
-        params.resolution,
-        seed,
-    )
+    sets = Sets(*(PictureSet.read(folder) for folder in (augmented, val, class_pictures)))
+    result = dreambooth.train(sets, Recipe(model, params.train, params.resolution, seed), work)
     if process.is_main_process:
         folders.copy(result / "curves", curves)
         folders.copy(result / "lora", out)

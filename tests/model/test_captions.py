@@ -1,10 +1,13 @@
 """Captions: templates over a table's columns, and texts of one's own."""
 
+from pathlib import Path
+
 import pytest
 
 from mpox import params
 from mpox.core import table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.model import captions
 
 
@@ -37,19 +40,31 @@ def test_the_schema_knows_the_same_fields():
     assert captions.FIELD == params.FIELD
 
 
-def test_a_table_says_the_captions_and_a_text_goes_before_the_template(tmp_path):
-    table.write(tmp_path, ["tone"], {"a.png": ["tan"], "b.png": ["dark"]})
-    assert captions.read(tmp_path, ["b.png", "a.png"], "{tone} skin", "key") == [
-        "dark skin",
-        "tan skin",
-    ]
-    table.write(tmp_path, ["text"], {"a.png": ['said "so"\nthere'], "b.png": ["unknown"]})
-    assert captions.read(tmp_path, ["a.png"], "{tone} skin", "key") == ['said "so" there']
+def pictures(folder: Path, columns: list[str], *rows: list[str]) -> PictureSet:
+    """Pictures a.png, b.png … with their rows; captions need no pixel."""
+    names = [f"{letter}.png" for letter in "abc"[: len(rows)]]
+    for name in names:
+        (folder / name).touch()
+    table.write(folder, columns, dict(zip(names, rows, strict=True)))
+    return PictureSet.read(folder)
+
+
+def test_a_template_is_filled_from_the_table_and_a_text_of_its_own_goes_first(tmp_path):
+    shown = pictures(tmp_path, ["tone"], ["tan"], ["dark"])
+    assert captions.of(shown, "{tone} skin", "key") == ["tan skin", "dark skin"]
+    shown = pictures(tmp_path, ["text"], ['said "so"\nthere'], ["unknown"])
+    assert captions.of(shown.subset([0]), "{tone} skin", "key") == ['said "so" there']
     with pytest.raises(InputError, match=r"metadata\.csv: b\.png: no text"):
-        captions.read(tmp_path, ["b.png"], "{tone} skin", "key")
+        captions.of(shown, "{tone} skin", "key")
 
 
 def test_the_row_and_the_key_of_a_field_without_a_column_are_named(tmp_path):
-    table.write(tmp_path, ["tone"], {"a.png": ["tan"]})
+    shown = pictures(tmp_path, ["tone"], ["tan"])
     with pytest.raises(InputError, match=r"metadata\.csv: a\.png: key: no \{site\}; expected one"):
-        captions.read(tmp_path, ["a.png"], "{site}", "key")
+        captions.of(shown, "{site}", "key")
+
+
+def test_without_a_table_a_field_is_refused_by_the_key_alone(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(InputError, match=r"^key: no \{tone\}; expected one of nothing"):
+        captions.of(PictureSet.read(tmp_path), "{tone} skin", "key")

@@ -5,15 +5,17 @@ import pytest
 import torch
 from runs import picture
 
-from mpox.core import images, table
+from mpox.core import images, seeds, table
+from mpox.core.picture_set import PictureSet
 from mpox.model import base, concepts, lora
 from mpox.privacy import losses
+from mpox.privacy.losses import Target
 
 PROMPT = "a lesion, {tone} skin"
 
 
 @pytest.fixture
-def folders(tmp_path):
+def sets(tmp_path) -> dict[str, PictureSet]:
     """Three and five pictures, every other one of dark skin."""
     for k, (name, number) in enumerate((("members", 3), ("others", 5))):
         names = [f"{i}.png" for i in range(number)]
@@ -21,7 +23,7 @@ def folders(tmp_path):
             images.write(tmp_path / name / file, picture(k, i))
         rows = {file: [["dark", "tan"][i % 2]] for i, file in enumerate(names)}
         table.write(tmp_path / name, ["tone"], rows)
-    return {name: tmp_path / name for name in ("members", "others")}
+    return {name: PictureSet.read(tmp_path / name) for name in ("members", "others")}
 
 
 def save(model, folder, strength: float) -> None:
@@ -35,29 +37,29 @@ def save(model, folder, strength: float) -> None:
     lora.save(unet, folder)
 
 
-def test_an_untrained_lora_gains_nothing(tiny_sd, folders, tmp_path):
+def test_an_untrained_lora_gains_nothing(tiny_sd, sets, tmp_path):
     save(tiny_sd, tmp_path / "lora", 0.0)
-    found = losses.gains(folders, tiny_sd, tmp_path / "lora", PROMPT, 16, 7)
+    found = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))
     assert [len(each) for each in found.values()] == [3, 5]
     assert all((each == 0).all() for each in found.values())
 
 
 @torch.no_grad()
-def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, folders, tmp_path):
+def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, sets, tmp_path):
     save(tiny_sd, tmp_path / "lora", 0.3)
-    found = losses.gains(folders, tiny_sd, tmp_path / "lora", PROMPT, 16, 7)["others"]
+    found = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))["others"]
     assert np.abs(found).min() > 0
     pipeline = base.load(tiny_sd, 16)
-    files = sorted(folders["others"].glob("*.png"))
-    said = [PROMPT.format(tone=["dark", "tan"][i % 2]) for i in range(5)]
-    photos = concepts.encode(pipeline, files, said, 16, 7, "others")
+    words = [PROMPT.format(tone=["dark", "tan"][i % 2]) for i in range(5)]
+    photos = concepts.encode(pipeline, sets["others"], words, 16)
+    batches = photos.fixed(seeds.derive(7, "others", "fixed", 0), losses.NOISES)
     means = []
     for adapted in (False, True):
         if adapted:
             pipeline.load_lora_weights(tmp_path / "lora")
         errors = []
-        for x0, epsilon, t, states in photos.fixed(timesteps=losses.NOISES):
-            alpha = photos.alphas[t].view(-1, 1, 1, 1)
+        for x0, epsilon, t, _, states in batches:
+            alpha = pipeline.scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
             noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon
             guess = pipeline.unet(noisy, t, states).sample
             errors += ((guess - epsilon) ** 2).mean((1, 2, 3)).tolist()

@@ -29,6 +29,7 @@ from mpox.core.errors import InputError
 from mpox.model import base, lora
 from mpox.params import Generate
 from mpox.sampling import leak, sampler
+from mpox.sampling.sampler import Job, Request, Sampler
 
 SEED = 5
 PROMPT, NEGATIVE = 'a "lesion" <on> skin & é', "blurry, text"
@@ -40,6 +41,30 @@ def settings(small) -> Generate:
     return small.generate.model_copy(
         update={"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance": 4.0}
     )
+
+
+def draw(pipeline, numbers: list[int], settings: Generate) -> np.ndarray:
+    """A batch of pictures by the seeds `numbers`."""
+    requests = [Request(settings.prompt, number) for number in numbers]
+    return Sampler(pipeline, settings, RESOLUTION).draw(requests).read()
+
+
+def draw_all(
+    pipeline, folder: Path, settings: Generate, seed: int = SEED, purpose: str = "picture"
+) -> dict[str, int]:
+    requests = sampler.series(settings.prompt, settings.num_images, seed, purpose)
+    return Sampler(pipeline, settings, RESOLUTION).draw_all(folder, requests)
+
+
+def generate(
+    model: Path,
+    adapter: Path | None,
+    folder: Path,
+    settings: Generate,
+    stage: str = "generate",
+    photos: Path | None = None,
+) -> None:
+    sampler.generate(Job(stage, model, settings, RESOLUTION, SEED, adapter, photos), folder)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +140,7 @@ def test_a_batch_is_what_plain_diffusers_draws(scheduler, pipeline, plain, setti
     before = pipeline.scheduler
     timesteps: list[int] = []
     watch = pipeline.unet.register_forward_pre_hook(lambda _, args: timesteps.append(int(args[1])))
-    drawn = sampler.draw(pipeline, [7, 8], settings, RESOLUTION)
+    drawn = draw(pipeline, [7, 8], settings)
     watch.remove()
     assert pipeline.scheduler is before
     plain.scheduler = PLAIN[scheduler](plain.scheduler.config)
@@ -146,7 +171,7 @@ def test_ddim_is_the_papers_equation_unclipped(pipeline, settings):
         x = b.sqrt() * x0 + (1 - b).sqrt() * epsilon
     pixels = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample
     picture = 255 * (pixels / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).numpy()
-    drawn = sampler.draw(pipeline, [7], settings, RESOLUTION)[0]
+    drawn = draw(pipeline, [7], settings)[0]
     assert largest > 1.5  # clipping at 1 would have shown
     assert np.abs(drawn - picture).max() < 1
 
@@ -156,7 +181,7 @@ def test_guidance_of_one_is_no_guidance(pipeline, settings):
     watch = pipeline.unet.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     for guidance in (1.0, 2.0):
         changed = settings.model_copy(update={"guidance": guidance})
-        sampler.draw(pipeline, [1, 2], changed, RESOLUTION)
+        draw(pipeline, [1, 2], changed)
     watch.remove()
     assert calls == [2, 2, 4, 4]
 
@@ -167,7 +192,7 @@ def test_guidance_of_one_is_no_guidance(pipeline, settings):
 @pytest.fixture
 def drawn(pipeline, settings, tmp_path) -> tuple[Path, dict[str, int]]:
     folder = tmp_path / "whole"
-    return folder, sampler.draw_all(pipeline, folder, settings, RESOLUTION, SEED, "picture")
+    return folder, draw_all(pipeline, folder, settings)
 
 
 def test_each_picture_is_its_integers_in_its_padded_batch(drawn, plain, settings):
@@ -201,9 +226,9 @@ def test_killed_and_resumed_draws_the_same_files(after, drawn, pipeline, setting
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(images, "write", dying)
-        sampler.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
+        draw_all(pipeline, parts, settings)
     assert len(listing.find(parts)[0]) == after
-    again = sampler.draw_all(pipeline, parts, settings, RESOLUTION, SEED, "picture")
+    again = draw_all(pipeline, parts, settings)
     assert again == numbers and contents(parts) == contents(folder)
 
 
@@ -222,7 +247,7 @@ def test_a_batch_is_written_while_the_next_is_drawn(pipeline, settings, tmp_path
 
     monkeypatch.setattr(images, "write", waiting)
     watch = pipeline.vae.decoder.register_forward_pre_hook(decoding)
-    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    draw_all(pipeline, tmp_path, settings)
     watch.remove()
     assert overlapped == [True] * 5
 
@@ -238,13 +263,13 @@ def test_a_full_disk_is_not_missed(pipeline, settings, tmp_path, monkeypatch):
 
     monkeypatch.setattr(images, "write", full)
     with pytest.raises(OSError, match="no space left"):
-        sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+        draw_all(pipeline, tmp_path, settings)
 
 
 def test_prompts_are_encoded_once(pipeline, settings, tmp_path):
     calls: list[int] = []
     watch = pipeline.text_encoder.register_forward_pre_hook(lambda *_: calls.append(1))
-    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    draw_all(pipeline, tmp_path, settings)
     watch.remove()
     assert len(calls) == 2  # and what to keep away from
 
@@ -256,7 +281,7 @@ def test_pictures_left_on_another_machine_are_missed(pipeline, settings, tmp_pat
     )
     monkeypatch.setattr(sampler, "PartialState", lambda: state)
     with pytest.raises(InputError, match="2 pictures that other processes drew are not there"):
-        sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+        draw_all(pipeline, tmp_path, settings)
 
 
 def test_what_is_there_is_not_drawn_again(drawn, pipeline, settings):
@@ -267,7 +292,7 @@ def test_what_is_there_is_not_drawn_again(drawn, pipeline, settings):
         lambda _, args: batches.append(len(args[0]))
     )
     before = contents(folder)
-    assert sampler.draw_all(pipeline, folder, settings, RESOLUTION, SEED, "picture") == numbers
+    assert draw_all(pipeline, folder, settings) == numbers
     watch.remove()
     assert batches == [2] and before.items() < contents(folder).items()
 
@@ -276,14 +301,14 @@ def test_all_batches_are_of_one_size(pipeline, settings, tmp_path):
     """A picture's last bits depend on it, in half precision at least: the last one is padded."""
     batches: list[int] = []
     watch = pipeline.vae.decoder.register_forward_pre_hook(lambda _, x: batches.append(len(x[0])))
-    sampler.draw_all(pipeline, tmp_path, settings, RESOLUTION, SEED, "picture")
+    draw_all(pipeline, tmp_path, settings)
     watch.remove()
     assert batches == [2, 2, 2]
 
 
 def test_another_number_of_pictures_changes_none(drawn, pipeline, settings, tmp_path):
     fewer = settings.model_copy(update={"num_images": 3})
-    sampler.draw_all(pipeline, tmp_path / "fewer", fewer, RESOLUTION, SEED, "picture")
+    draw_all(pipeline, tmp_path / "fewer", fewer)
     assert contents(tmp_path / "fewer").items() < contents(drawn[0]).items()
 
 
@@ -291,7 +316,7 @@ def test_another_seed_or_purpose_changes_all(drawn, pipeline, settings, tmp_path
     mine = read(drawn[0])
     for seed, purpose in ((SEED + 1, "picture"), (SEED, "class")):
         folder = tmp_path / f"{seed}-{purpose}"
-        sampler.draw_all(pipeline, folder, settings, RESOLUTION, seed, purpose)
+        draw_all(pipeline, folder, settings, seed, purpose)
         assert not any(map(np.array_equal, mine, read(folder)))
 
 
@@ -317,7 +342,7 @@ def test_generate_fuses_the_adapter_as_plain_diffusers_applies_it(
     adapter, plain, tiny_sd, settings, tmp_path
 ):
     settings = settings.model_copy(update={"num_images": 2})
-    sampler.generate(tiny_sd, adapter, tmp_path, settings, RESOLUTION, SEED)
+    generate(tiny_sd, adapter, tmp_path, settings)
     numbers = {name: int(row["seed"]) for name, row in table.read(tmp_path).rows.items()}
     plain.scheduler = PLAIN[settings.scheduler](plain.scheduler.config)
     without = 255 * expected(plain, list(numbers.values()), settings)
@@ -352,10 +377,10 @@ def test_the_adapters_delta_is_fused_in_fp32(adapter, tiny_sd, plain):
 def test_a_compiled_unet_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path, monkeypatch):
     """By accelerate's switch for training; this backend needs no compiler."""
     small = settings.model_copy(update={"num_images": 2, "scheduler": "ddim"})
-    sampler.generate(tiny_sd, adapter, tmp_path / "plain", small, RESOLUTION, SEED)
+    generate(tiny_sd, adapter, tmp_path / "plain", small)
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
     torch._dynamo.utils.counters.clear()
-    sampler.generate(tiny_sd, adapter, tmp_path / "compiled", small, RESOLUTION, SEED)
+    generate(tiny_sd, adapter, tmp_path / "compiled", small)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     plain, compiled = (np.stack(read(tmp_path / name)) for name in ("plain", "compiled"))
     assert np.abs(plain.astype(int) - compiled).max() <= 1
@@ -365,14 +390,14 @@ def test_bf16_draws_nearly_the_same(adapter, tiny_sd, settings, tmp_path):
     small = {"num_images": 2, "scheduler": "ddim", "guidance": 1.0}
     for precision in ("fp32", "bf16"):
         changed = settings.model_copy(update=small | {"precision": precision})
-        sampler.generate(tiny_sd, adapter, tmp_path / precision, changed, RESOLUTION, SEED)
+        generate(tiny_sd, adapter, tmp_path / precision, changed)
     full, half = (np.stack(read(tmp_path / name)).astype(int) for name in ("fp32", "bf16"))
     assert 0 < np.abs(full - half).mean() < np.abs(full[0] - full[1]).mean() / 4
 
 
 def test_a_missing_adapter_is_refused(tiny_sd, settings, tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path}: holds no pytorch_lora_weights.safetensors"):
-        sampler.generate(tiny_sd, tmp_path, tmp_path / "out", settings, RESOLUTION, SEED)
+        generate(tiny_sd, tmp_path, tmp_path / "out", settings)
 
 
 def test_an_adapter_of_another_geometry_is_refused(adapter, tiny_sd, settings, tmp_path):
@@ -381,7 +406,7 @@ def test_an_adapter_of_another_geometry_is_refused(adapter, tiny_sd, settings, t
     config = dict(pipeline.unet.config) | {"block_out_channels": (16, 48)}
     type(pipeline.unet).from_config(config).save_pretrained(other / "unet")
     with pytest.raises(InputError, match="fit the base model"):
-        sampler.generate(other, adapter, tmp_path / "out", settings, RESOLUTION, SEED)
+        generate(other, adapter, tmp_path / "out", settings)
 
 
 def test_an_adapter_of_a_deeper_model_is_refused(adapter, tiny_sd, settings, tmp_path):
@@ -393,14 +418,14 @@ def test_an_adapter_of_a_deeper_model_is_refused(adapter, tiny_sd, settings, tmp
         other / "unet"
     )
     with pytest.raises(InputError, match=r"\d+ matrices of a LoRA, of \d+ in the base"):
-        sampler.generate(other, adapter, tmp_path / "out", settings, RESOLUTION, SEED)
+        generate(other, adapter, tmp_path / "out", settings)
 
 
 def test_an_adapter_cut_short_is_refused(adapter, tiny_sd, settings, tmp_path):
     file = shutil.copytree(adapter, tmp_path / "lora") / lora.FILE_NAME
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match=str(tmp_path / "lora")):
-        sampler.generate(tiny_sd, file.parent, tmp_path / "out", settings, RESOLUTION, SEED)
+        generate(tiny_sd, file.parent, tmp_path / "out", settings)
 
 
 def test_numbers_that_overflow_are_no_black_pictures(pipeline, settings):
@@ -410,7 +435,7 @@ def test_numbers_that_overflow_are_no_black_pictures(pipeline, settings):
     )
     with pytest.raises(InputError, match="the model gives no finite picture in float32"):
         try:
-            sampler.draw(pipeline, [1], settings, RESOLUTION)
+            draw(pipeline, [1], settings)
         finally:
             watch.remove()
 
@@ -433,7 +458,7 @@ def test_a_lora_too_strong_is_named_and_precision_where_it_may_be_at_fault(
     save_file(strong, file, metadata)
     changed = settings.model_copy(update={"precision": precision})
     with pytest.raises(InputError, match=said.format(file=file)):
-        sampler.generate(tiny_sd, file.parent, tmp_path / "out", changed, RESOLUTION, SEED)
+        generate(tiny_sd, file.parent, tmp_path / "out", changed)
     assert not list((tmp_path / "out").glob("*.png"))
 
 
@@ -447,24 +472,24 @@ def asking(settings: Generate, **changes) -> Generate:
 def test_a_plan_of_one_prompt_draws_the_bytes_of_the_prompt(adapter, tiny_sd, settings, tmp_path):
     planned = asking(settings, prompts=[{"prompt": settings.prompt, "share": 3.0}])
     for name, own in (("prompt", settings), ("plan", planned)):
-        sampler.generate(tiny_sd, adapter, tmp_path / name, own, RESOLUTION, SEED)
+        generate(tiny_sd, adapter, tmp_path / name, own)
     assert contents(tmp_path / "prompt") == contents(tmp_path / "plan")
 
 
 def test_a_lora_of_scale_0_draws_the_bases_own_pictures(adapter, tiny_sd, settings, tmp_path):
     off = asking(settings, lora_scale=0.0)
     for name, lora_of in (("off", adapter), ("base", None)):
-        sampler.generate(tiny_sd, lora_of, tmp_path / name, off, RESOLUTION, SEED)
+        generate(tiny_sd, lora_of, tmp_path / name, off)
     assert contents(tmp_path / "off") == contents(tmp_path / "base")
 
 
 def test_fields_as_training_without_a_lora_need_what_training_wrote(tiny_sd, settings, tmp_path):
     wanted = asking(settings, prompt="{tone} skin", fields="as_training")
     with pytest.raises(InputError, match=r"generate\.fields: as_training, .* without a LoRA"):
-        sampler.generate(tiny_sd, None, tmp_path, wanted, RESOLUTION, SEED)
+        generate(tiny_sd, None, tmp_path, wanted)
     leak.write(tmp_path, {"combinations": [{"tone": "dark", "n": 1}]})
-    out, given = tmp_path / "out", (RESOLUTION, SEED, "draw_base", tmp_path)
-    sampler.generate(tiny_sd, None, out, wanted, *given)
+    out = tmp_path / "out"
+    generate(tiny_sd, None, out, wanted, "draw_base", tmp_path)
     assert {row["text"] for row in table.read(out).rows.values()} == {"dark skin"}
 
 
@@ -473,12 +498,12 @@ def test_each_picture_of_a_plan_is_what_its_own_prompt_would_be(
 ):
     fields = [{"tone": "tan", "share": 1.0}, {"tone": "dark", "share": 1.0}]
     plan = asking(settings, prompt="{tone} skin", fields=fields)
-    sampler.generate(tiny_sd, adapter, tmp_path / "plan", plan, RESOLUTION, SEED)
+    generate(tiny_sd, adapter, tmp_path / "plan", plan)
     drawn = table.read(tmp_path / "plan")
     assert drawn.columns == ["text", "negative_prompt", "seed", "tone"]
     for tone in ("tan", "dark"):
         alone = asking(settings, prompt=f"{tone} skin")
-        sampler.generate(tiny_sd, adapter, tmp_path / tone, alone, RESOLUTION, SEED)
+        generate(tiny_sd, adapter, tmp_path / tone, alone)
         mine = [name for name, row in drawn.rows.items() if row["tone"] == tone]
         assert len(mine) in (2, 3)
         for name in mine:
@@ -499,7 +524,8 @@ def test_the_leak_is_where_a_training_picture_would_be(scheduler, pipeline, plai
         pipeline.scheduler,
     )
     generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-    found = sampler._first(pipeline, means, generators, 10, RESOLUTION)
+    drawing = Sampler(pipeline, settings.model_copy(update={"steps": 10}), RESOLUTION)
+    found = drawing._start(means, generators)
     noise = torch.cat(
         [torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(s)) for s in (3, 4)]
     )
@@ -515,14 +541,14 @@ def test_the_leak_moves_the_pictures_and_needs_what_is_known_of_the_photos(
 ):
     with_it = asking(settings, signal_leak="training")
     with pytest.raises(InputError, match=r"photos\.json: no such file"):
-        sampler.generate(tiny_sd, adapter, tmp_path / "none", with_it, RESOLUTION, SEED)
+        generate(tiny_sd, adapter, tmp_path / "none", with_it)
     own = shutil.copytree(adapter, tmp_path / "lora")
     nothing = {"n": 9, "mean": [0.0] * 4, "covariance": np.zeros((4, 4)).tolist()}
     leak.write(own, nothing)
-    sampler.generate(tiny_sd, own, tmp_path / "flat", with_it, RESOLUTION, SEED)
+    generate(tiny_sd, own, tmp_path / "flat", with_it)
     leak.write(own, nothing | {"mean": [3.0] * 4})
-    sampler.generate(tiny_sd, own, tmp_path / "bright", with_it, RESOLUTION, SEED)
-    sampler.generate(tiny_sd, own, tmp_path / "again", with_it, RESOLUTION, SEED)
+    generate(tiny_sd, own, tmp_path / "bright", with_it)
+    generate(tiny_sd, own, tmp_path / "again", with_it)
     assert contents(tmp_path / "bright") == contents(tmp_path / "again")
     flat, bright = (np.stack(read(tmp_path / name)).astype(int) for name in ("flat", "bright"))
     assert np.abs(flat - bright).mean() > 0.1

@@ -12,7 +12,7 @@ from mpox.model import lora
 from mpox.sharing import hub
 from mpox.training import card
 
-COUNTS = {"originals": 128, "pictures": 512, "held_out": 24}
+COUNTS = {"photos": 128, "pictures": 512, "held_out": 24}
 LOW = {"auc_lo": 0.4, "auc_hi": 0.59}
 
 
@@ -24,7 +24,7 @@ def adapter(small, tmp_path) -> Path:
     (folder / "photos.json").write_text("{}")
     (folder / "validation").mkdir()
     (folder / "validation/00000.png").write_bytes(b"picture")
-    card.write(folder, Path("models/sd15"), small.train, 350, COUNTS, True, 64, 1234)
+    card.write(folder, card.Summary(Path("models/sd15"), small.train, 64, 1234, 350, COUNTS, True))
     return folder
 
 

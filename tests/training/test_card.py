@@ -6,13 +6,17 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from mpox.params import PriorPreservation
+from mpox.params import PriorPreservation, Train
 from mpox.training import card
 
 HOSTILE = 'skin: "mpox" # {1} | — 50 %'
 
 
-COUNTS = {"originals": 123, "pictures": 492, "held_out": 24}
+COUNTS = {"photos": 123, "pictures": 492, "held_out": 24}
+
+
+def summary(model: Path, settings: Train) -> card.Summary:
+    return card.Summary(model, settings, 64, 1234, 350, COUNTS, True)
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def settings(small):
 
 @pytest.fixture
 def written(settings, tmp_path) -> str:
-    card.write(tmp_path, Path("models/tiny-sd"), settings, 350, COUNTS, True, 64, 1234)
+    card.write(tmp_path, summary(Path("models/tiny-sd"), settings))
     return (tmp_path / "README.md").read_text()
 
 
@@ -92,7 +96,7 @@ def test_the_code_it_shows_is_python(written, settings):
 def test_it_names_what_was_preserved_of_the_base(target, weight, words, settings, tmp_path):
     prior = PriorPreservation(target=target, weight=weight, batch_size=2)
     trained = settings.model_copy(update={"prior_preservation": prior})
-    card.write(tmp_path, Path("models/tiny-sd"), trained, 350, COUNTS, True, 64, 1234)
+    card.write(tmp_path, summary(Path("models/tiny-sd"), trained))
     text = " ".join((tmp_path / "README.md").read_text().split())
     assert words in text and (not weight or f"weight {weight:g})" in text)
 
@@ -104,12 +108,12 @@ def test_a_base_whose_card_cannot_be_read_has_another_licence(content, settings,
     """After hours of training nothing hangs on it."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "README.md").write_bytes(content)
-    card.write(tmp_path, tmp_path / "base", settings, 350, COUNTS, True, 64, 1234)
+    card.write(tmp_path, summary(tmp_path / "base", settings))
     assert ModelCard.load(tmp_path / "README.md").data.license == "other"
 
 
 def test_a_published_base_is_named_as_others_load_it(settings, tmp_path):
-    card.write(tmp_path, Path("models/sd15"), settings, 350, COUNTS, True, 64, 1234)
+    card.write(tmp_path, summary(Path("models/sd15"), settings))
     assert ModelCard.load(tmp_path / "README.md").data.base_model == (
         "stable-diffusion-v1-5/stable-diffusion-v1-5"
     )

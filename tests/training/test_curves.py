@@ -12,8 +12,10 @@ from conftest import RESOLUTION, contents
 from PIL import Image
 
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.training import dreambooth
 from mpox.training.curves import Curves, check_tracker
+from mpox.training.dreambooth import Recipe, Sets
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +137,8 @@ def test_without_login_or_server_training_does_not_begin(
     monkeypatch.setattr(dreambooth.base, "load", None)  # it would be the first of the work
     said = f"^WANDB_PROJECT: .* cannot be used: {reason}.*; run `wandb login`.*WANDB_MODE=offline"
     with pytest.raises(InputError, match=said) as refused:
-        dreambooth.train(augmented, held_out, None, tiny_sd, tmp_path, small.train, RESOLUTION, 0)
+        sets = Sets(PictureSet.read(augmented), PictureSet.read(held_out), None)
+        dreambooth.train(sets, Recipe(tiny_sd, small.train, RESOLUTION, 0), tmp_path)
     assert "\n" not in str(refused.value)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,32 +23,38 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 import stages.train_lora
 from mpox import params
-from mpox.core import images, listing, table
+from mpox.core import images, listing, seeds, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.model import base, checkpoints, concepts, latents, lora, loss
-from mpox.model.concepts import Lesson
+from mpox.model.concepts import Concept, Lesson
 from mpox.params import Drawing, PriorPreservation, Train
 from mpox.sampling import compilation, sampler
+from mpox.sampling.sampler import Sampler
 from mpox.training import dreambooth
+from mpox.training.dreambooth import Recipe, Sets
 from mpox.training.learner import CHECKPOINT, Adapter, Learner, make_accelerator
 
 SEED = 3
 
 
-def pictures(number: int, std: float = 0.0) -> concepts.Concept:
+def pictures(number: int, std: float = 0.0) -> Concept:
     """A concept whose picture i has the latent i everywhere."""
     mean = torch.arange(float(number)).view(-1, 1, 1, 1).expand(number, 4, 8, 8)
     states = torch.randn((3, 77, 32), generator=torch.Generator().manual_seed(0))
     alphas = torch.linspace(0.999, 0.005, 1000)
     posterior = latents.Posterior(mean.clone(), torch.full_like(mean, std))
     caption = torch.arange(number) % 2  # the third is the empty one
-    return concepts.Concept("pictures", posterior, states, caption, alphas, SEED)
+    return Concept(posterior, states, caption, alphas)
 
 
-def skin(tiny_sd: Path, folder: Path, prompt: str, name: str = "skin") -> concepts.Concept:
-    pipeline = base.load(tiny_sd, RESOLUTION)
-    files = listing.find(folder)[0]
-    return concepts.encode(pipeline, files, [prompt] * len(files), RESOLUTION, SEED, name)
+def lesson(concept: Concept, size: int = 4, weight: float = 1.0, **more) -> Lesson:
+    return Lesson(concept, more.pop("name", "pictures"), SEED, size, weight, **more)
+
+
+def skin(tiny_sd: Path, folder: Path, prompt: str) -> Concept:
+    pipeline, shown = base.load(tiny_sd, RESOLUTION), PictureSet.read(folder)
+    return concepts.encode(pipeline, shown, [prompt] * len(shown), RESOLUTION)
 
 
 def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
@@ -58,9 +65,10 @@ def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
 # ---------------------------------------------------------------- what a step is given
 
 
-def shown(concept: concepts.Concept, steps: range, size: int) -> list[int]:
+def shown(concept: Concept, steps: range, size: int) -> list[int]:
     """The numbers of the pictures seen, in order."""
-    return [int(x.mean().round()) for step in steps for x in concept.batch(step, size)[0]]
+    drawn = lesson(concept, size)
+    return [int(x.mean().round()) for step in steps for x in drawn.batch(step).x0]
 
 
 def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
@@ -71,39 +79,34 @@ def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
     assert len(set(map(tuple, epochs))) > 4
 
 
-def test_a_caption_too_long_is_named_by_its_picture(tiny_sd, tmp_path):
-    pipeline = base.load(tiny_sd, RESOLUTION)
-    files, said = [tmp_path / "one.png", tmp_path / "two.png"], ["a lesion", "word " * 100]
-    with pytest.raises(InputError, match=r"two\.png: got \d+ tokens, expected at most 77"):
-        concepts.encode(pipeline, files, said, RESOLUTION, 0, "val")
+def test_a_caption_too_long_is_named_by_its_picture(tiny_sd, augmented):
+    two = PictureSet.read(augmented).subset([0, 1])
+    with pytest.raises(InputError, match=rf"{two.paths[1].name}: got \d+ tokens, expected at mo"):
+        concepts.encode(base.load(tiny_sd, RESOLUTION), two, ["a lesion", "word " * 100], 16)
 
 
 def test_a_batch_is_a_function_of_seed_name_and_step_alone():
-    first = {step: pictures(5, 0.1).batch(step, 3) for step in range(8)}
-    concept = pictures(5, 0.1)
+    first = {step: lesson(pictures(5, 0.1), 3).batch(step) for step in range(8)}
+    again = lesson(pictures(5, 0.1), 3)
     torch.manual_seed(9)
     for step in (5, 0, 7, 2):
-        again = concept.batch(step, 3)
-        assert all(map(torch.equal, first[step], again))
-    concept.seed += 1
-    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
-    concept = pictures(5, 0.1)
-    concept.name = "others"
-    assert not torch.equal(concept.batch(0, 3)[1], first[0][1])
-    assert not torch.equal(first[1][1], first[0][1])
+        assert all(map(torch.equal, first[step], again.batch(step)))
+    for change in ({"seed": SEED + 1}, {"name": "others"}):
+        assert not torch.equal(replace(again, **change).batch(0).epsilon, first[0].epsilon)
+    assert not torch.equal(first[1].epsilon, first[0].epsilon)
 
 
 def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
-    concept = pictures(4, 2.0)
-    batches = [concept.batch(step, 16) for step in range(50)]
-    x0, epsilon, t, _ = map(torch.cat, zip(*batches, strict=True))
+    drawn = lesson(pictures(4, 2.0), 16)
+    x0, epsilon, t, alphas, _ = map(torch.cat, zip(*map(drawn.batch, range(50)), strict=True))
     number = torch.tensor(shown(pictures(4), range(50), 16)).view(-1, 1, 1, 1)
-    drawn = (x0 - number) / 2
-    for noise in (epsilon, drawn):
+    posterior = (x0 - number) / 2
+    for noise in (epsilon, posterior):
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
         assert noise.std().item() == pytest.approx(1, abs=0.01)
-    assert abs((drawn * epsilon).mean().item()) < 0.01  # two draws, not one
+    assert abs((posterior * epsilon).mean().item()) < 0.01  # two draws, not one
     assert t.min() >= 0 and t.max() <= 999
+    assert torch.equal(alphas, torch.linspace(0.999, 0.005, 1000)[t])
     counts = torch.histc(t.float(), 8, 0, 1000)
     assert ((counts - 100).square() / 100).sum() < 24.3  # χ² with 7 degrees, p = 0.001
 
@@ -111,8 +114,8 @@ def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
 @pytest.mark.parametrize("timesteps", [concepts.VAL_TIMESTEPS, 4])
 def test_held_out_draws_are_fixed_and_cover_the_timesteps(timesteps):
     concept = pictures(5, 0.5)
-    batches = concept.fixed(timesteps=timesteps)
-    x0, _, t, states = map(torch.cat, zip(*batches, strict=True))
+    batches = concept.fixed(SEED, timesteps)
+    x0, _, t, _, states = map(torch.cat, zip(*batches, strict=True))
     each = t.view(5, timesteps)
     assert (each // (1000 // timesteps) == torch.arange(timesteps)).all()
     assert len(set(each[:, 0].tolist())) > 1
@@ -120,50 +123,49 @@ def test_held_out_draws_are_fixed_and_cover_the_timesteps(timesteps):
     torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
     number = x0.mean((1, 2, 3)).round().long()
     assert torch.equal(states, concept.states[concept.caption[number]])
-    for mine, again in zip(batches, concept.fixed(timesteps=timesteps), strict=True):
+    for mine, again in zip(batches, concept.fixed(SEED, timesteps), strict=True):
         assert all(map(torch.equal, mine, again))
-    assert not torch.equal(concept.fixed(1, timesteps)[0][1], batches[0][1])
+    assert not torch.equal(concept.fixed(SEED + 1, timesteps)[0].epsilon, batches[0].epsilon)
 
 
 def test_a_held_out_picture_has_as_many_timesteps_as_documented():
-    assert sum(len(t) for _, _, t, _ in pictures(5).fixed()) == 5 * concepts.VAL_TIMESTEPS
+    assert sum(len(batch.t) for batch in pictures(5).fixed(0)) == 5 * concepts.VAL_TIMESTEPS
 
 
 def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):
     largest = 1 - 2**-24  # of torch.rand's
     monkeypatch.setattr(torch, "rand", lambda shape, generator: torch.full(shape, largest))
-    assert max(t.max().item() for _, _, t, _ in pictures(2).fixed()) == 999
+    assert max(batch.t.max().item() for batch in pictures(2).fixed(0)) == 999
 
 
-def test_each_picture_is_learnt_under_its_own_caption_but_for_those_dropped():
+def test_each_picture_is_trained_under_its_own_caption_but_for_those_dropped():
     concept = pictures(6)
-    batches = [concept.batch(step, 6) for step in range(200)]
-    for x0, _, _, states in batches:
-        number = x0.mean((1, 2, 3)).round().long()
-        assert torch.equal(states, concept.states[number % 2])
-    concept.dropout = 0.2
+    whole, dropping = lesson(concept, 6), lesson(concept, 6, caption_dropout=0.2)
     dropped = 0
-    for step, (x0, epsilon, t, before) in enumerate(batches):
-        *same, states = concept.batch(step, 6)
-        assert all(map(torch.equal, same, (x0, epsilon, t)))  # nothing else is another
-        empty = (states == concept.states[-1]).all(2).all(1)
-        assert torch.equal(states[~empty], before[~empty])
+    for step in range(200):
+        before, after = whole.batch(step), dropping.batch(step)
+        number = before.x0.mean((1, 2, 3)).round().long()
+        assert torch.equal(before.states, concept.states[number % 2])
+        assert all(map(torch.equal, before[:4], after[:4]))  # nothing else is another
+        empty = (after.states == concept.states[-1]).all(2).all(1)
+        assert torch.equal(after.states[~empty], before.states[~empty])
         dropped += int(empty.sum())
     assert dropped / 1200 == pytest.approx(0.2, abs=0.04)
-    assert all(
-        torch.equal(a[3], b[3]) for a, b in zip(concept.fixed(), pictures(6).fixed(), strict=True)
-    )
+
+
+def test_the_bases_prediction_is_kept_for_the_empty_caption():
+    concept = pictures(6)
+    kept = lesson(concept, 6, target=BASE, caption_dropout=0.5, noise_offset=1.0).batch(3)
+    plain = lesson(concept, 6).batch(3)
+    assert all(map(torch.equal, kept[:4], plain[:4]))
+    assert torch.equal(kept.states, concept.states[-1:].expand(6, -1, -1))
 
 
 def test_the_noise_offset_shifts_each_channels_noise_as_a_whole():
-    concept = pictures(6)
-    before = concept.batch(0, 64)
-    concept.noise_offset = 0.5
-    x0, epsilon, t, states = concept.batch(0, 64)
-    assert (
-        torch.equal(x0, before[0]) and torch.equal(t, before[2]) and torch.equal(states, before[3])
-    )
-    shift = epsilon - before[1]
+    before = lesson(pictures(6), 64).batch(0)
+    after = lesson(pictures(6), 64, noise_offset=0.5).batch(0)
+    assert all(torch.equal(before[k], after[k]) for k in (0, 2, 3, 4))
+    shift = after.epsilon - before.epsilon
     assert shift.std((2, 3)).max() < 1e-6
     assert shift.mean((2, 3)).std().item() == pytest.approx(0.5, abs=0.1)
 
@@ -180,7 +182,7 @@ def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def plain_loop(
-    tiny_sd: Path, start: dict[str, Tensor], concept: concepts.Concept, settings: Train
+    tiny_sd: Path, start: dict[str, Tensor], concept: Concept, settings: Train
 ) -> tuple[dict[str, Tensor], list[float]]:
     """DreamBooth LoRA as a textbook would write it: W x + (α/r) B A x by hooks, AdamW, cosine."""
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
@@ -201,7 +203,7 @@ def plain_loop(
             math.pi * (step - warm) / (steps - warm)
         )  # fmt: skip
         optimizer.param_groups[0]["lr"] = settings.learning_rate * share
-        x0, epsilon, t, states = concept.batch(step, settings.batch_size)
+        x0, epsilon, t, _, states = lesson(concept, settings.batch_size).batch(step)
         noisy = noise.add_noise(x0, epsilon, t)
         predicted = unet(noisy, t, states).sample
         snr = compute_snr(noise, t)
@@ -224,7 +226,7 @@ def test_training_is_a_plain_pytorch_loop(tiny_sd, small, augmented):
     concept = skin(tiny_sd, augmented, "a lesion")
     mine = learner(tiny_sd, settings)
     start = lora.state(mine.unet)
-    losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+    losses = [value.item() for _, value in mine.steps([lesson(concept)])]
     expected, expected_losses = plain_loop(tiny_sd, start, concept, settings)
     assert losses == pytest.approx(expected_losses, rel=1e-5)
     after = lora.state(mine.unet)
@@ -243,11 +245,10 @@ def first_loss(tiny_sd: Path, settings: Train, lessons: list[Lesson]) -> float:
 
 
 def test_concepts_add_up_by_weight(tiny_sd, small, augmented, held_out):
-    instance = skin(tiny_sd, augmented, "a lesion", "instance")
-    prior = skin(tiny_sd, held_out, "skin", "class")
-    one, other = Lesson(instance, 4), Lesson(prior, 2)
-    parts = [first_loss(tiny_sd, small.train, [lesson]) for lesson in (one, other)]
-    whole = first_loss(tiny_sd, small.train, [one, other._replace(weight=0.25)])
+    one = lesson(skin(tiny_sd, augmented, "a lesion"), name="instance")
+    other = lesson(skin(tiny_sd, held_out, "skin"), 2, name="class")
+    parts = [first_loss(tiny_sd, small.train, [each]) for each in (one, other)]
+    whole = first_loss(tiny_sd, small.train, [one, replace(other, weight=0.25)])
     assert whole == pytest.approx(parts[0] + 0.25 * parts[1], rel=1e-6)
 
 
@@ -275,13 +276,12 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
     """Against diffusers' UNet with PEFT's adapter, switched off for the target."""
     settings = small.train.model_copy(update={"max_grad_norm": 1e9, **variant})
     photos = skin(tiny_sd, augmented, "a lesion")
-    empty = photos.without_caption("base")
+    lessons = [lesson(photos), lesson(photos, 2, 0.3, name="base", target=BASE)]
     mine, gradients = moved(learner(tiny_sd, settings)), []
     mine.accelerator.clip_grad_norm_ = lambda trained, _: gradients.extend(
         p.grad.clone() for p in trained
     )
     start = lora.state(mine.unet)
-    lessons = [Lesson(photos, 4), Lesson(empty, 2, 0.3, BASE)]
     value = next(iter(mine.steps(lessons)))[1].item()
 
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
@@ -289,10 +289,10 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
     set_peft_model_state_dict(unet, start)
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
     expected = torch.zeros(())
-    for concept, size, weight in ((photos, 4, 1.0), (empty, 2, 0.3)):
-        x0, target, t, states = concept.batch(0, size)
+    for part in lessons:
+        x0, target, t, _, states = part.batch(0)
         noisy = noise.add_noise(x0, target, t)
-        if concept is empty:
+        if part.target == BASE:
             assert torch.equal(states, photos.states[-1:].expand(2, -1, -1))
             unet.disable_adapters()
             with torch.no_grad():
@@ -300,7 +300,7 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
             unet.enable_adapters()
         snr = compute_snr(noise, t)
         errors = (unet(noisy, t, states).sample - target).square().mean((1, 2, 3))
-        expected = expected + weight * (torch.clamp(5 / snr, max=1) * errors).mean()
+        expected = expected + part.weight * (torch.clamp(5 / snr, max=1) * errors).mean()
     expected.backward()
     assert value == pytest.approx(expected.item(), rel=1e-5)
     theirs = [p.grad for p in unet.parameters() if p.grad is not None]
@@ -313,14 +313,16 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
 def test_a_fresh_adapter_has_nothing_to_keep(precision, tiny_sd, small, augmented):
     """It changes nothing yet: prediction and target are the same bits, in bf16 too."""
     settings = small.train.model_copy(update={"precision": precision})
-    empty = skin(tiny_sd, augmented, "a lesion").without_caption("base")
-    assert first_loss(tiny_sd, settings, [Lesson(empty, 4, 1.0, BASE)]) == 0
+    photos = skin(tiny_sd, augmented, "a lesion")
+    assert first_loss(tiny_sd, settings, [lesson(photos, target=BASE)]) == 0
 
 
 @torch.no_grad()
-def distance(mine: Learner, empty: concepts.Concept) -> float:
+def distance(mine: Learner, photos: Concept) -> float:
     """Of the unconditional prediction from the base's, as a share of the latter's power."""
-    batches = [(loss.add_noise(x, e, empty.alphas[t]), t, s) for x, e, t, s in empty.fixed()]
+    drawn = lesson(photos, 64, target=BASE).batch(10_000)
+    noisy = loss.add_noise(drawn.x0, drawn.epsilon, drawn.alpha_bar)
+    batches = [(noisy, drawn.t, drawn.states)]
     ours, theirs = (
         torch.cat([predict(*batch) for batch in batches])
         for predict in (mine._predict, mine._predict_base)
@@ -331,20 +333,20 @@ def distance(mine: Learner, empty: concepts.Concept) -> float:
 def test_what_is_kept_comes_back_and_stays(tiny_sd, small, augmented):
     """An adapter trained on the base's prediction alone has it; beside photos it stays nearer."""
     photos = skin(tiny_sd, augmented, "a lesion")
-    empty, kept = photos.without_caption("base"), {}
+    kept: dict[str, float] = {}
     settings = small.train.model_copy(
         update={"max_steps": 40, "learning_rate": 2e-2, "target_modules": "attention"}
     )
     for name, lessons in {
-        "base alone": [Lesson(empty, 8, 100.0, BASE)],
-        "photos": [Lesson(photos, 4)],
-        "both": [Lesson(photos, 4), Lesson(empty, 4, 1.0, BASE)],
+        "base alone": [lesson(photos, 8, 100.0, name="base", target=BASE)],
+        "photos": [lesson(photos)],
+        "both": [lesson(photos), lesson(photos, name="base", target=BASE)],
     }.items():
         mine = learner(tiny_sd, settings)
         if name == "base alone":
-            before = distance(moved(mine), empty)
+            before = distance(moved(mine), photos)
         list(mine.steps(lessons))
-        kept[name] = distance(mine, empty)
+        kept[name] = distance(mine, photos)
     assert kept["base alone"] < 0.2 * before
     assert kept["both"] < 0.5 * kept["photos"]
 
@@ -354,7 +356,7 @@ def test_gradient_checkpointing_changes_only_the_memory(tiny_sd, small, augmente
     for on in (False, True):
         settings = small.train.model_copy(update={"gradient_checkpointing": on, "max_steps": 3})
         mine = learner(tiny_sd, settings)
-        losses = [value.item() for _, value in mine.steps([Lesson(concept, 4)])]
+        losses = [value.item() for _, value in mine.steps([lesson(concept)])]
         checkpointing = mine.unet.is_gradient_checkpointing
         assert checkpointing == on
         runs.append((losses, lora.state(mine.unet)))
@@ -371,7 +373,7 @@ def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, 
     )
     mine = learner(tiny_sd, settings)
     before = lora.state(mine.unet)
-    for _, value in mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]):
+    for _, value in mine.steps([lesson(skin(tiny_sd, augmented, "a lesion"))]):
         assert math.isfinite(value.item())
     after = lora.state(mine.unet)
     assert {value.dtype for value in after.values()} == {torch.float32}
@@ -389,7 +391,7 @@ def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, aug
     config = mine.unet.peft_config["default"]
     assert config.use_rslora and config.use_dora
     before = lora.state(mine.unet)
-    list(mine.steps([Lesson(skin(tiny_sd, augmented, "a lesion"), 4)]))
+    list(mine.steps([lesson(skin(tiny_sd, augmented, "a lesion"))]))
     after = lora.state(mine.unet)
     magnitudes = [key for key in after if "magnitude" in key]
     assert len(magnitudes) == len(after) // 3
@@ -407,9 +409,9 @@ def test_processes_and_micro_batches_take_one_batch_between_them(
     """
     photos = skin(tiny_sd, augmented, "a lesion")
     lessons = [
-        Lesson(photos, 4),
-        Lesson(skin(tiny_sd, held_out, "skin"), 3, 0.5),
-        Lesson(photos.without_caption("base"), 2, 0.5, BASE),
+        lesson(photos),
+        lesson(skin(tiny_sd, held_out, "skin"), 3, 0.5, name="class"),
+        lesson(photos, 2, 0.5, name="base", target=BASE),
     ]
     settings = small.train.model_copy(update={"max_grad_norm": 1e9})
 
@@ -482,17 +484,17 @@ def test_one_pass_takes_all_concepts_or_a_micro_batch(
 
 def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small, held_out):
     concept = skin(tiny_sd, held_out, "a lesion")
-    mine = learner(tiny_sd, small.train)
-    first = mine.measure(concept)
-    for _ in mine.steps([Lesson(concept, 4)]):
+    mine, batches = learner(tiny_sd, small.train), concept.fixed(SEED)
+    first = mine.measure(batches)
+    for _ in mine.steps([lesson(concept)]):
         break
-    assert mine.measure(concept).val_loss == first.val_loss  # the warm-up's first step is none
-    assert mine.measure(concept, 1).val_loss != first.val_loss
+    assert mine.measure(batches).val_loss == first.val_loss  # the warm-up's first step is none
+    assert mine.measure(concept.fixed(SEED + 1)).val_loss != first.val_loss
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
     errors = []
     with torch.no_grad():
-        for x0, epsilon, t, states in concept.fixed():
+        for x0, epsilon, t, _, states in batches:
             noisy = noise.add_noise(x0, epsilon, t)
             predicted = unet(noisy, t, states).sample
             errors.append((predicted - epsilon).square().mean((1, 2, 3)))
@@ -523,9 +525,8 @@ def run(tiny_sd, small, augmented, held_out, class_pictures, monkeypatch):
     def train(work: Path, drawn: Path = class_pictures, **changes) -> Path:
         settings = small.train.model_copy(update=changes)
         work.mkdir(exist_ok=True)
-        return dreambooth.train(
-            augmented, held_out, drawn, tiny_sd, work, settings, RESOLUTION, SEED
-        )
+        sets = Sets(*(PictureSet.read(folder) for folder in (augmented, held_out, drawn)))
+        return dreambooth.train(sets, Recipe(tiny_sd, settings, RESOLUTION, SEED), work)
 
     return train
 
@@ -585,7 +586,8 @@ def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small
         **small.train.preview.model_dump(),
     )
     pipeline = base.load(tiny_sd, RESOLUTION)
-    sampler.draw_all(pipeline, tmp_path / "base", drawing, RESOLUTION, SEED, "validation")
+    requests = sampler.series(drawing.prompt, drawing.num_images, SEED, "validation")
+    Sampler(pipeline, drawing, RESOLUTION).draw_all(tmp_path / "base", requests)
     for name in ("00000.png", "00001.png"):
         drawn = (result / "lora/validation/step-000000" / name).read_bytes()
         assert drawn == (tmp_path / "base" / name).read_bytes()
@@ -714,8 +716,8 @@ def test_the_chosen_weights_are_kept(select, kept, kill, run, tmp_path, monkeypa
     losses = {0: 5.0, 4: 3.0, 8: 1.0, 12: 2.0, 13: 4.0}
     measure = Learner.measure
 
-    def told(self, held, draw=0):
-        adapter = measure(self, held, draw)
+    def told(self, batches):
+        adapter = measure(self, batches)
         return Adapter(adapter.weights, adapter.step, losses[adapter.step])
 
     monkeypatch.setattr(Learner, "measure", told)
@@ -741,13 +743,14 @@ def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, hel
     """Measured again from the file, in plain diffusers."""
     result = run(tmp_path)
     losses = curve(result, "val_loss")
-    concept = skin(tiny_sd, held_out, small.train.instance_prompt, "held-out pictures")
+    concept = skin(tiny_sd, held_out, small.train.instance_prompt)
+    batches = concept.fixed(seeds.derive(SEED, "held-out pictures", "fixed", 0))
     plain = StableDiffusionPipeline.from_pretrained(tiny_sd)
     plain.load_lora_weights(result / "lora")
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
     errors = []
     with torch.no_grad():
-        for x0, epsilon, t, states in concept.fixed():
+        for x0, epsilon, t, _, states in batches:
             noisy = noise.add_noise(x0, epsilon, t)
             predicted = plain.unet(noisy, t, states).sample
             errors.append((predicted - epsilon).square().mean((1, 2, 3)))
@@ -756,7 +759,7 @@ def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, hel
 
 
 def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_path):
-    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0})
+    prior = PriorPreservation(target="class_pictures", weight=1.0, batch_size=2)
     short = {"max_steps": 5}
     without = run(tmp_path / "without", **short)
     with_it = run(tmp_path / "with", prior_preservation=prior, **short)
@@ -771,7 +774,7 @@ def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_
 def test_class_pictures_that_are_too_few_or_of_no_known_prompt_are_refused(
     run, small, held_out, class_pictures, tmp_path
 ):
-    prior = small.train.prior_preservation.model_copy(update={"weight": 1.0, "batch_size": 99})
+    prior = PriorPreservation(target="class_pictures", weight=1.0, batch_size=99)
     with pytest.raises(InputError, match=r"prior_preservation.batch_size: got 99, expected at mo"):
         run(tmp_path, prior_preservation=prior)
     prior = prior.model_copy(update={"batch_size": 2})

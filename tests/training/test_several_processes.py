@@ -13,9 +13,12 @@ import torch
 import yaml
 from conftest import ROOT, contents
 
+from mpox.core.picture_set import PictureSet
 from mpox.model import checkpoints, lora
 from mpox.sampling import sampler
+from mpox.sampling.sampler import Job
 from mpox.training import dreambooth
+from mpox.training.dreambooth import Recipe, Sets
 
 pytestmark = pytest.mark.slow
 
@@ -125,8 +128,9 @@ def alone(inputs, settings, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("WANDB_PROJECT", raising=False)
         patch.setattr(dreambooth, "LOG_STEPS", 1)
-        seed, side = settings.seed, settings.resolution
-        return dreambooth.train(*inputs, work, settings.train, side, seed)
+        *folders, model = inputs
+        recipe = Recipe(model, settings.train, settings.resolution, settings.seed)
+        return dreambooth.train(Sets(*map(PictureSet.read, folders)), recipe, work)
 
 
 def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
@@ -176,6 +180,7 @@ def test_two_machines_draw_the_bytes_of_one(repository, inputs, alone, settings,
     drawn = contents(repository / "pictures")
     assert drawn["metadata.csv"].count(b"\n") == 6
     folder, side = tmp_path / "alone", settings.resolution
-    sampler.generate(model, adapter, folder, settings.generate, side, settings.seed)
+    job = Job("generate", model, settings.generate, side, settings.seed, adapter)
+    sampler.generate(job, folder)
     assert drawn == contents(folder)
     assert (adapter / lora.FILE_NAME).is_file() and len(drawn) == 5 + 1

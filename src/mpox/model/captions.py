@@ -1,11 +1,11 @@
 """Words for pictures: prompts whose `{fields}` are columns of the pictures' table."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from mpox.core import table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 
 FIELD = re.compile(r"\{([^{}]*)\}")  # as params.FIELD, which no stage depends on
 
@@ -29,19 +29,15 @@ def fill(prompt: str, values: Mapping[str, object], key: str) -> str:
     return FIELD.sub(lambda field: str(values[field[1]]), prompt)
 
 
-def read(folder: Path, names: Sequence[str], prompt: str, key: str) -> list[str]:
-    """The caption of each of a folder's pictures: its table's `text`, or else `prompt`, filled."""
-    known = table.read(folder)
-    if known is None:
-        return [fill(prompt, {}, key) for _ in names]
-    said = []
-    for name in names:
-        row = known.row(name)
-        where = f"{known.file}: {name}"
-        if "text" not in known.columns:
-            said.append(fill(prompt, row, f"{where}: {key}"))
+def of(pictures: PictureSet, prompt: str, key: str) -> list[str]:
+    """Each picture's caption: its table's `text`, or else `prompt` (parameter `key`), filled."""
+    captions = []
+    for name, row in zip(pictures.names, pictures.rows, strict=True):
+        where = f"{pictures.table}: {name}" if pictures.table else ""
+        if "text" not in row:
+            captions.append(fill(prompt, row, f"{where}: {key}" if where else key))
         elif row["text"].lower() in table.NOTHING:
             raise InputError(f"{where}: no text")
         else:
-            said.append(row["text"])
-    return said
+            captions.append(row["text"])
+    return captions

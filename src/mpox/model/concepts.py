@@ -1,12 +1,13 @@
-"""What is learnt: encoded pictures, their words, and what of them each training step sees.
+"""Encoded pictures with their captions, and what each training step sees of them.
 
-Order, noise, timestep and posterior draw of a step are functions of (seed, step): nothing that ran
-before enters, so a resumed run, or one on more processes, sees what an uninterrupted one sees.
+Order, noise, timestep and posterior draw of a step are functions of (seed, name, step): nothing
+that ran before enters, so a resumed training, or one on more processes, sees what an uninterrupted
+one sees.
 """
 
 import functools
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,71 +16,52 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from mpox.core import seeds
+from mpox.core.picture_set import PictureSet
 from mpox.model import base, latents
 
 VAL_TIMESTEPS = 8  # a held-out picture
 VAL_BATCH = 16
 
 
-@dataclass
-class Concept:
-    """Encoded pictures and the words they are learnt under."""
+class Batch(NamedTuple):
+    """B samples: latents and the noise to add, timesteps and encoded captions."""
 
-    name: str
+    x0: Tensor  # (B, 4, h, w)
+    epsilon: Tensor  # (B, 4, h, w)
+    t: Tensor  # (B,)
+    alpha_bar: Tensor  # ᾱ of each timestep, (B,)
+    states: Tensor  # (B, tokens, width)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """N encoded pictures and their captions."""
+
     posterior: latents.Posterior
     states: Tensor  # of the distinct captions, and last of the empty one: (K + 1, tokens, width)
-    caption: Tensor  # which of them is each picture's, (N,)
+    caption: Tensor  # the index of each picture's caption in `states`, (N,)
     alphas: Tensor  # ᾱ of every timestep, (T,)
-    seed: int
-    dropout: float = 0.0  # how often a step has the empty caption instead
-    noise_offset: float = 0.0  # standard deviation of what each channel's noise is shifted by
 
-    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(x₀, ε, t, c) of a step: (B, 4, h, w), (B, 4, h, w), (B,), (B, tokens, width).
+    def __len__(self) -> int:
+        return len(self.posterior.mean)
 
-        Each picture once an epoch.
+    def fixed(self, seed: int, timesteps: int = VAL_TIMESTEPS) -> list[Batch]:
+        """Every picture at so many timesteps, spread evenly over the range, with its own caption.
+
+        `seed` decides timesteps and noise: the same seed gives the same samples.
         """
-        number = len(self.posterior.mean)
-        places = [divmod(place, number) for place in range(step * size, (step + 1) * size)]
-        chosen = torch.tensor([_order(self.seed, self.name, e, number)[i] for e, i in places])
-        rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, step))
-        t = torch.randint(len(self.alphas), (size,), generator=rng)
-        x0, epsilon, t, states = self._noised(chosen, t, rng)
-        # Drawn apart: with either switched off all else is as it was.
-        if self.noise_offset:
-            rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "offset", step))
-            shift = torch.randn((*epsilon.shape[:2], 1, 1), generator=rng).to(epsilon.device)
-            epsilon = epsilon + self.noise_offset * shift
-        if self.dropout:
-            rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "drop", step))
-            dropped = (torch.rand(size, generator=rng) < self.dropout).to(states.device)
-            states = torch.where(dropped.view(-1, 1, 1), self.states[-1], states)
-        return x0, epsilon, t, states
-
-    def fixed(
-        self, draw: int = 0, timesteps: int = VAL_TIMESTEPS
-    ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Every picture at so many timesteps, spread evenly over the range, the same at every call.
-
-        With its own caption: nothing is left out.
-        """
-        number = len(self.posterior.mean)
-        rng = torch.Generator().manual_seed(seeds.derive(self.seed, self.name, "fixed", draw))
-        strata = torch.arange(timesteps) + torch.rand((number, 1), generator=rng)
+        rng = torch.Generator().manual_seed(seed)
+        strata = torch.arange(timesteps) + torch.rand((len(self), 1), generator=rng)
         t = (strata * len(self.alphas) / timesteps).long().flatten()
         t = t.clamp(max=len(self.alphas) - 1)  # 7 + 0.99999999 is 8 in float32
-        chosen = torch.arange(number).repeat_interleave(timesteps)
+        chosen = torch.arange(len(self)).repeat_interleave(timesteps)
         return [
-            self._noised(c, k, rng)
+            self.noised(c, k, rng)
             for c, k in zip(chosen.split(VAL_BATCH), t.split(VAL_BATCH), strict=True)
         ]
 
-    def without_caption(self, name: str) -> "Concept":
-        """The same pictures under the empty caption, with draws of their own, by `name`."""
-        caption = torch.full_like(self.caption, len(self.states) - 1)
-        return replace(self, name=name, caption=caption, dropout=0.0, noise_offset=0.0)
-
-    def _noised(self, chosen: Tensor, t: Tensor, rng: torch.Generator) -> tuple:
+    def noised(self, chosen: Tensor, t: Tensor, rng: torch.Generator) -> Batch:
+        """The `chosen` pictures (B,) at timesteps `t` (B,), with noise from `rng`."""
         # Drawn on the CPU: the same numbers whatever the device.
         shape = (len(chosen), *self.posterior.mean.shape[1:])
         noise, epsilon = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
@@ -87,49 +69,72 @@ class Concept:
             _send(x, self.alphas.device) for x in (chosen, noise, epsilon, t)
         )
         states = self.states[self.caption[chosen]]
-        return self.posterior.draw(chosen, noise), epsilon, t, states
+        return Batch(self.posterior.draw(chosen, noise), epsilon, t, self.alphas[t], states)
 
 
-def encode(
-    pipeline: StableDiffusionPipeline,
-    files: list[Path],
-    said: list[str],
-    resolution: int,
-    seed: int,
-    name: str,
-    dropout: float = 0.0,
-    noise_offset: float = 0.0,
-) -> Concept:
-    """`files` and what is `said` of each, encoded once; the `name` is part of every draw's seed."""
-    distinct = list(dict.fromkeys(said))
-    of = {caption: f"the caption of {file}" for file, caption in zip(files, said, strict=True)}
-    states = torch.cat(
-        [base.encode_text(pipeline, each, of.get(each, "no caption")) for each in [*distinct, ""]]
-    )
-    place = {caption: k for k, caption in enumerate(distinct)}
-    return Concept(
-        name,
-        latents.encode(pipeline.vae, files, resolution, name),
-        states,
-        torch.tensor([place[each] for each in said], device=states.device),
-        pipeline.scheduler.alphas_cumprod.to(states.device),
-        seed,
-        dropout,
-        noise_offset,
-    )
-
-
-class Lesson(NamedTuple):
-    """A concept's part of every training step."""
+@dataclass(frozen=True)
+class Lesson:
+    """A concept's part of every training step; (seed, name, step) decide what it draws."""
 
     concept: Concept
+    name: str
+    seed: int
     batch_size: int
     weight: float = 1.0  # of its mean loss
     target: Literal["noise", "base_prediction"] = "noise"
+    caption_dropout: float = 0.0  # share of samples that have the empty caption
+    noise_offset: float = 0.0  # standard deviation of the shift of each channel's noise
+
+    def batch(self, step: int) -> Batch:
+        """The samples of a step, each picture once an epoch.
+
+        The base's prediction is kept where guidance uses it, so its samples have no caption.
+        """
+        number, size = len(self.concept), self.batch_size
+        places = [divmod(place, number) for place in range(step * size, (step + 1) * size)]
+        chosen = torch.tensor([_order(self.seed, self.name, e, number)[i] for e, i in places])
+        rng = self._generator(step)
+        t = torch.randint(len(self.concept.alphas), (size,), generator=rng)
+        batch, empty = self.concept.noised(chosen, t, rng), self.concept.states[-1]
+        if self.target == "base_prediction":
+            return batch._replace(states=empty.expand_as(batch.states))
+        # Drawn apart: switching either off changes nothing else.
+        if self.noise_offset:
+            rng = self._generator("offset", step)
+            shift = torch.randn((*batch.epsilon.shape[:2], 1, 1), generator=rng)
+            shifted = batch.epsilon + self.noise_offset * shift.to(batch.epsilon.device)
+            batch = batch._replace(epsilon=shifted)
+        if self.caption_dropout:
+            rng = self._generator("drop", step)
+            dropped = (torch.rand(size, generator=rng) < self.caption_dropout).to(empty.device)
+            states = torch.where(dropped.view(-1, 1, 1), empty, batch.states)
+            batch = batch._replace(states=states)
+        return batch
+
+    def _generator(self, *purpose: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(seeds.derive(self.seed, self.name, *purpose))
+
+
+def encode(
+    pipeline: StableDiffusionPipeline, pictures: PictureSet, captions: Sequence[str], side: int
+) -> Concept:
+    """The pictures at side×side pixels and their `captions` (N), each encoded once."""
+    of_file = dict(zip(captions, pictures.paths, strict=True))
+    distinct = list(dict.fromkeys(captions))
+    states = [base.encode_text(pipeline, c, f"the caption of {of_file[c]}") for c in distinct]
+    states.append(base.encode_text(pipeline, "", "no caption"))
+    place = {caption: k for k, caption in enumerate(distinct)}
+    device = states[0].device
+    return Concept(
+        latents.encode(pipeline.vae, pictures.paths, side, pictures.folder.name),
+        torch.cat(states),
+        torch.tensor([place[caption] for caption in captions], device=device),
+        pipeline.scheduler.alphas_cumprod.to(device),
+    )
 
 
 def _send(x: Tensor, device: torch.device) -> Tensor:
-    """To `device`; to a GPU from pinned memory, so that nobody waits for the step it is at."""
+    """To `device`; to a GPU from pinned memory, so that the copy does not wait for its kernels."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 

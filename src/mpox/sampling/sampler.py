@@ -1,4 +1,4 @@
-"""Pictures from the model: picture i is a function of (seed, i) in a fixed layout of batches."""
+"""Drawing pictures: picture i is a function of (seed, i) in a fixed layout of batches."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,182 +38,28 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
 }
 
-# A stage's part of its pictures' seeds: the base alone draws from the same noise as with the LoRA.
+# What seeds a stage's pictures beside their index. The base alone draws from the same noise as with
+# the LoRA.
 PURPOSE = {"generate": "picture", "draw_base": "picture", "draw_class": "class"}
 
 
-def draw_folder(
-    stage: str,
-    out: Path,
-    model: Path,
-    adapter: Path | None,
-    settings: Generate | DrawClass,
-    resolution: int,
-    seed: int,
-    photos: Path | None = None,
-) -> None:
-    """The pictures of a stage, as `generate` draws them, whole in `out`; resumed where killed."""
-    processes.check_precision(f"{stage}.precision", settings.precision)
-    kept = {"settings": settings, "resolution": resolution, "seed": seed}
-    weights = [adapter / lora.FILE_NAME] if adapter else []
-    known = [photos / leak.FILE_NAME] if photos else []
-    inputs = [model, *(file for file in weights + known if file.is_file())]
-    work = checkpoints.folder(stage, kept, inputs)
-    pictures = work / "pictures"
-    generate(model, adapter, pictures, settings, resolution, seed, stage, photos)
-    if PartialState().is_main_process:
-        folders.copy(pictures, out)
-        checkpoints.finish(work)
+class Request(NamedTuple):
+    """One picture to draw."""
 
-
-def generate(
-    model: Path,
-    adapter: Path | None,
-    folder: Path,
-    settings: Generate | DrawClass,
-    resolution: int,
-    seed: int,
-    stage: str = "generate",
-    photos: Path | None = None,
-) -> None:
-    """Draws `settings.num_images` pictures in `folder`, from where a killed run left off.
-
-    With the LoRA in `adapter`, or by the base alone; `stage`, one of PURPOSE, decides the seeds.
-    `photos`: the folder of leak.FILE_NAME, if not `adapter`.
-    The folder's table has each picture's prompt (`text`), `negative_prompt` and the integer that
-    seeds its CPU generator (`seed`).
-    """
-    drawn: dict[str, int] = {}
-    asked, starts = _plan(photos or adapter, settings, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    if settings.num_images:
-        pipeline = base.load(model, resolution)
-        if adapter:
-            assert isinstance(settings, Generate)
-            lora.fuse(pipeline, adapter, settings.lora_scale)
-        base.place(pipeline)
-        if settings.precision != "fp32":
-            pipeline.to(base.DTYPES[settings.precision])
-        compilation.compile_blocks(pipeline.unet)
-        try:
-            drawn = draw_all(
-                pipeline, folder, settings, resolution, seed, PURPOSE[stage], asked, starts
-            )
-        except NotFinite as error:
-            if adapter is None or settings.precision == "fp16":
-                raise InputError(f"{stage}.precision: {error}") from None
-            raise InputError(
-                f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
-            ) from None
-    if PartialState().is_main_process:
-        fields = list(asked[0].fields) if asked else []
-        rows = {
-            name: [each.prompt, settings.negative_prompt, own, *each.fields.values()]
-            for (name, own), each in zip(drawn.items(), asked, strict=True)
-        }
-        table.write(folder, ["text", "negative_prompt", "seed", *fields], rows)
-
-
-def _plan(
-    folder: Path | None, settings: Generate | DrawClass, seed: int
-) -> tuple[list[planning.Asked], list[Tensor] | None]:
-    """What is asked of each picture, and the mean that its first noise shows, if any."""
-    if isinstance(settings, DrawClass):
-        return [planning.Asked(settings.prompt, {})] * settings.num_images, None
-    wanted = settings.fields == "as_training" or settings.signal_leak != "none"
-    if wanted and folder is None:
-        raise InputError(
-            "generate.fields: as_training, or generate.signal_leak, without a LoRA; expected "
-            "signal_leak: none and fields of their own"
-        )
-    photos = leak.read(folder) if folder and wanted else None
-    asked = planning.plan(settings, photos)
-    if photos is None or settings.signal_leak == "none":
-        return asked, None
-    by_field = settings.signal_leak == "field"
-    return asked, [
-        leak.draw(photos, each.fields if by_field else None, seed, index)
-        for index, each in enumerate(asked)
-    ]
-
-
-class NotFinite(InputError):
-    """Pictures of NaN: numbers overflowed in the networks, or in the weights."""
-
-
-def draw_all(
-    pipeline: StableDiffusionPipeline,
-    folder: Path,
-    settings: Drawing,
-    resolution: int,
-    seed: int,
-    purpose: str,
-    asked: Sequence[planning.Asked] | None = None,
-    starts: list[Tensor] | None = None,
-) -> dict[str, int]:
-    """Draws what is missing of the pictures `00000.png` … in `folder`; returns each one's seed.
-
-    Of each is `asked` the settings' prompt, or its own; `starts` are leak.draw's.
-    A picture's last bits depend on its batch, so batches are always the same ones and the last is
-    padded; with several processes each of N takes every N-th batch.
-    """
-    number = settings.num_images
-    prompts = [each.prompt for each in asked] if asked else [settings.prompt] * number
-    for prompt in {*prompts, settings.negative_prompt}:
-        base.check_prompt(pipeline, prompt)
-    folder.mkdir(parents=True, exist_ok=True)
-    size, state = settings.batch_size, PartialState()
-    padded = range(-(-number // size) * size)
-    numbers = [seeds.derive(seed, purpose, i) for i in padded]
-    paths = [folder / f"{i:05d}.png" for i in padded]
-    # Shared out before anyone looks at what is there: processes do not look at the same moment.
-    mine = [slice(start, start + size) for start in padded[::size]][
-        state.process_index :: state.num_processes
-    ]
-    # The last batch is padded with what the last picture has: nobody sees it.
-    padding = len(padded) - number
-    prompts += prompts[-1:] * padding
-    means = torch.stack([*starts, *starts[-1:] * padding]) if starts else None
-    words = {each: _encode(pipeline, settings, each, size) for each in dict.fromkeys(prompts)}
-    written = Future[None]()
-    written.set_result(None)
-    # A batch is written while the next one is drawn: two are in memory at most.
-    with ThreadPoolExecutor(1) as writer:
-        for batch in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
-            if all(path.exists() for path in paths[:number][batch]):
-                continue
-            own = Words.of([words[prompt] for prompt in prompts[batch]])
-            first = None if means is None else means[batch]
-            drawn = _draw(pipeline, own, numbers[batch], settings, resolution, first)
-            written.result()
-            written = writer.submit(
-                _write, paths[:number][batch], drawn, numbers[batch], prompts[batch]
-            )
-        written.result()
-    state.wait_for_everyone()
-    if missing := sum(not path.exists() for path in paths[:number]):
-        raise InputError(
-            f"{folder}: {missing} pictures that other processes drew are not there; "
-            "expected one folder that all machines share"
-        )
-    state.wait_for_everyone()  # the first process may clear the folder away once all have looked
-    return {path.name: own for path, own in zip(paths[:number], numbers, strict=False)}
-
-
-def _write(paths: list[Path], drawn: "Drawn", numbers: list[int], prompts: list[str]) -> None:
-    for path, picture, own, prompt in zip(paths, drawn.read(), numbers, prompts, strict=False):
-        images.write(path, picture, {"prompt": prompt, "seed": str(own)})
+    prompt: str
+    seed: int  # of its CPU generator
+    mean: Tensor | None = None  # (4,), of the latent whose colour its starting noise shows
 
 
 class Drawn(NamedTuple):
-    """A batch where it was drawn: who reads it waits for a GPU, not who draws the next."""
+    """A batch on the device: reading it waits for a GPU, drawing the next one does not."""
 
     pictures: Tensor  # uint8 (B, H, W, 3)
     finite: Tensor  # one bool
-    dtype: torch.dtype  # that the UNet computed in
+    dtype: torch.dtype  # of the UNet
 
     def read(self) -> np.ndarray:
-        """The pictures on the CPU; NotFinite if a number of theirs was none."""
+        """The pictures on the CPU; NotFinite where a number is none."""
         if not self.finite.item():
             number = str(self.dtype).removeprefix("torch.")
             remedy = "; expected bf16 or fp32" if number == "float16" else ""
@@ -221,91 +67,227 @@ class Drawn(NamedTuple):
         return self.pictures.cpu().numpy()
 
 
+class NotFinite(InputError):
+    """Pictures of NaN: numbers overflowed in the networks, or in the weights."""
+
+
 class Words(NamedTuple):
-    """Encoded prompts of a batch, each (B, tokens, width); without guidance none to lead away."""
+    """Encoded prompts of a batch, each (B, tokens, width); no negative one without guidance."""
 
     prompt: Tensor
     negative: Tensor | None
 
-    @classmethod
-    def of(cls, each: list["Words"]) -> "Words":
-        """A batch whose row k is row k of `each`[k]."""
-        prompt = torch.stack([words.prompt[k] for k, words in enumerate(each)])
-        return cls(prompt, each[0].negative)
 
+class Sampler:
+    """Draws pictures of side×side pixels with one pipeline and one set of settings."""
 
-@torch.no_grad()
-def _encode(pipeline: StableDiffusionPipeline, settings: Drawing, prompt: str, size: int) -> Words:
-    # All rows at once, though they are the same: last bits depend on how many there are.
-    return Words(
-        *pipeline.encode_prompt(
-            [prompt] * size,
-            pipeline.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=settings.guidance > 1,
-            negative_prompt=[settings.negative_prompt] * size,
+    def __init__(self, pipeline: StableDiffusionPipeline, settings: Drawing, side: int):
+        self.pipeline, self.settings, self.side = pipeline, settings, side
+        self.words: dict[tuple[str, int], Words] = {}
+
+    def draw_all(self, folder: Path, requests: Sequence[Request]) -> dict[str, int]:
+        """Draws what is missing of the pictures `00000.png` … in `folder`; returns their seeds.
+
+        A picture's last bits depend on its batch, so batches are always the same ones and the last
+        is padded; with several processes each of N takes every N-th batch.
+        """
+        for prompt in {*(each.prompt for each in requests), self.settings.negative_prompt}:
+            base.check_prompt(self.pipeline, prompt)
+        folder.mkdir(parents=True, exist_ok=True)
+        size, state = self.settings.batch_size, PartialState()
+        paths = [folder / f"{i:05d}.png" for i in range(len(requests))]
+        # Shared out before any process looks at what is there: they look at different moments.
+        mine = range(0, len(requests), size)[state.process_index :: state.num_processes]
+        written = Future[None]()
+        written.set_result(None)
+        # A batch is written while the next one is drawn: two are in memory at most.
+        with ThreadPoolExecutor(1) as writer:
+            for start in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
+                files, batch = paths[start : start + size], [*requests[start : start + size]]
+                if all(file.exists() for file in files):
+                    continue
+                drawn = self.draw(batch + batch[-1:] * (size - len(batch)))
+                written.result()
+                written = writer.submit(_write, files, drawn, batch)
+            written.result()
+        state.wait_for_everyone()
+        if missing := sum(not path.exists() for path in paths):
+            raise InputError(
+                f"{folder}: {missing} pictures that other processes drew are not there; "
+                "expected one folder that all machines share"
+            )
+        state.wait_for_everyone()  # the first process may remove the folder once all have looked
+        return {path.name: each.seed for path, each in zip(paths, requests, strict=True)}
+
+    def draw(self, requests: Sequence[Request]) -> Drawn:
+        """One batch, each picture's noise from its own seed.
+
+        The starting noise comes from a CPU generator, so it is the same whatever the device.
+        """
+        pipeline, settings = self.pipeline, self.settings
+        words = self._words([each.prompt for each in requests])
+        scheduler = pipeline.scheduler
+        kind, options = SCHEDULERS[settings.scheduler]
+        pipeline.scheduler = kind.from_config(scheduler.config, **options)
+        generators = [torch.Generator().manual_seed(each.seed) for each in requests]
+        means = [each.mean for each in requests if each.mean is not None]
+        pictures = pipeline(
+            prompt_embeds=words.prompt,
+            negative_prompt_embeds=words.negative,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            height=self.side,
+            width=self.side,
+            generator=generators,
+            latents=self._start(torch.stack(means), generators) if means else None,
+            output_type="pt",
+        ).images
+        pipeline.scheduler = scheduler
+        eight = (255 * pictures.float()).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return Drawn(eight, pictures.isfinite().all(), pipeline.unet.dtype)
+
+    def _start(self, means: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """√ᾱ m + √(1−ᾱ) ε at the sampler's first timestep, as a training picture would be there.
+
+        means: (B, 4). ε is the noise that the pipeline would draw by each generator.
+        """
+        pipeline = self.pipeline
+        pipeline.scheduler.set_timesteps(self.settings.steps)
+        first = pipeline.scheduler.timesteps[0].long()
+        alpha = pipeline.scheduler.alphas_cumprod[first].cpu()
+        side = self.side // pipeline.vae_scale_factor
+        shape = (1, means.shape[1], side, side)
+        noise = torch.cat(
+            [torch.randn(shape, generator=each, dtype=pipeline.unet.dtype) for each in generators]
         )
-    )
+        return alpha.sqrt() * means[:, :, None, None].to(noise.dtype) + (1 - alpha).sqrt() * noise
+
+    @torch.no_grad()
+    def _words(self, prompts: Sequence[str]) -> Words:
+        """A batch's prompts, each distinct one encoded once.
+
+        Row k is row k of its prompt encoded as often as the batch is long: last bits depend on how
+        many rows there are.
+        """
+        size = len(prompts)
+        for prompt in dict.fromkeys(prompts):
+            if (prompt, size) not in self.words:
+                self.words[prompt, size] = Words(
+                    *self.pipeline.encode_prompt(
+                        [prompt] * size,
+                        self.pipeline.device,
+                        num_images_per_prompt=1,
+                        do_classifier_free_guidance=self.settings.guidance > 1,
+                        negative_prompt=[self.settings.negative_prompt] * size,
+                    )
+                )
+        encoded = [self.words[prompt, size] for prompt in prompts]
+        rows = torch.stack([words.prompt[k] for k, words in enumerate(encoded)])
+        return Words(rows, encoded[0].negative)
 
 
-def draw(
-    pipeline: StableDiffusionPipeline, numbers: list[int], settings: Drawing, resolution: int
-) -> np.ndarray:
-    """A batch: uint8 (B, resolution, resolution, 3), each picture's noise from its own number.
+def _write(files: Sequence[Path], drawn: Drawn, requests: Sequence[Request]) -> None:
+    # The rows beyond `files` are padding.
+    for file, picture, request in zip(files, drawn.read(), requests, strict=False):
+        images.write(file, picture, {"prompt": request.prompt, "seed": str(request.seed)})
 
-    The starting noise comes from a CPU generator, so it is the same whatever the device.
+
+def series(prompt: str, number: int, seed: int, purpose: str) -> list[Request]:
+    """So many pictures of one prompt, each with the seed of its index."""
+    return [Request(prompt, seeds.derive(seed, purpose, i)) for i in range(number)]
+
+
+class Job(NamedTuple):
+    """What a stage draws."""
+
+    stage: str  # one of PURPOSE
+    model: Path
+    settings: Generate | DrawClass
+    side: int  # pixels
+    seed: int
+    adapter: Path | None = None  # the LoRA's folder; None: the base alone draws
+    photos: Path | None = None  # the folder of leak.FILE_NAME, if not `adapter`
+
+    def asked(self) -> tuple[list[planning.Asked], list[Request]]:
+        """Of each picture, what is asked and what is drawn."""
+        settings, purpose = self.settings, PURPOSE[self.stage]
+        if isinstance(settings, DrawClass):
+            requests = series(settings.prompt, settings.num_images, self.seed, purpose)
+            return [planning.Asked(settings.prompt, {})] * len(requests), requests
+        folder = self.photos or self.adapter
+        wanted = settings.fields == "as_training" or settings.signal_leak != "none"
+        if wanted and folder is None:
+            raise InputError(
+                "generate.fields: as_training, or generate.signal_leak, without a LoRA; expected "
+                "signal_leak: none and fields of their own"
+            )
+        photos = leak.read(folder) if folder and wanted else None
+        asked, requests = planning.plan(settings, photos), []
+        for index, (prompt, fields) in enumerate(asked):
+            mean = None
+            if photos is not None and settings.signal_leak != "none":
+                values = fields if settings.signal_leak == "field" else None
+                mean = leak.draw(photos, values, self.seed, index)
+            requests.append(Request(prompt, seeds.derive(self.seed, purpose, index), mean))
+        return asked, requests
+
+
+def draw_folder(job: Job, out: Path) -> None:
+    """A stage's pictures, whole in `out`; a killed run resumes where it was.
+
+    By all processes that a launcher started.
     """
-    words = _encode(pipeline, settings, settings.prompt, len(numbers))
-    return _draw(pipeline, words, numbers, settings, resolution).read()
+    process = processes.start()
+    if process.is_main_process:  # on several machines the others may look before DVC clears it
+        folders.check_vacant(out)
+    processes.check_precision(f"{job.stage}.precision", job.settings.precision)
+    kept = {"settings": job.settings, "resolution": job.side, "seed": job.seed}
+    weights = [job.adapter / lora.FILE_NAME] if job.adapter else []
+    known = [job.photos / leak.FILE_NAME] if job.photos else []
+    inputs = [job.model, *(file for file in weights + known if file.is_file())]
+    work = checkpoints.folder(job.stage, kept, inputs)
+    pictures = work / "pictures"
+    generate(job, pictures)
+    if process.is_main_process:
+        folders.copy(pictures, out)
+        checkpoints.finish(work)
+    process.destroy_process_group()
 
 
-def _draw(
-    pipeline: StableDiffusionPipeline,
-    words: Words,
-    numbers: list[int],
-    settings: Drawing,
-    resolution: int,
-    means: Tensor | None = None,
-) -> Drawn:
-    scheduler = pipeline.scheduler
-    kind, options = SCHEDULERS[settings.scheduler]
-    pipeline.scheduler = kind.from_config(scheduler.config, **options)
-    generators = [torch.Generator().manual_seed(number) for number in numbers]
-    latents = None
-    if means is not None:
-        latents = _first(pipeline, means, generators, settings.steps, resolution)
-    pictures = pipeline(
-        prompt_embeds=words.prompt,
-        negative_prompt_embeds=words.negative,
-        num_inference_steps=settings.steps,
-        guidance_scale=settings.guidance,
-        height=resolution,
-        width=resolution,
-        generator=generators,
-        latents=latents,
-        output_type="pt",
-    ).images
-    pipeline.scheduler = scheduler
-    eight = (255 * pictures.float()).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return Drawn(eight, pictures.isfinite().all(), pipeline.unet.dtype)
+def generate(job: Job, folder: Path) -> None:
+    """Draws the pictures in `folder`, from where a killed run left off.
 
-
-def _first(
-    pipeline: StableDiffusionPipeline,
-    means: Tensor,
-    generators: list[torch.Generator],
-    steps: int,
-    resolution: int,
-) -> Tensor:
-    """√ᾱ m + √(1−ᾱ) ε at the sampler's first timestep, as a training picture would be there.
-
-    ε is the noise that the pipeline would have drawn, by each picture's generator.
+    The folder's table has each picture's prompt (`text`), `negative_prompt`, the integer that seeds
+    its CPU generator (`seed`) and the values of the prompt's fields.
     """
-    pipeline.scheduler.set_timesteps(steps)
-    alpha = pipeline.scheduler.alphas_cumprod[pipeline.scheduler.timesteps[0].long()].cpu()
-    side = resolution // pipeline.vae_scale_factor
-    shape = (1, means.shape[1], side, side)
-    noise = torch.cat(
-        [torch.randn(shape, generator=each, dtype=pipeline.unet.dtype) for each in generators]
-    )
-    return alpha.sqrt() * means[:, :, None, None].to(noise.dtype) + (1 - alpha).sqrt() * noise
+    asked, requests = job.asked()
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _draw(job, folder, requests) if requests else {}
+    if PartialState().is_main_process:
+        fields = list(asked[0].fields) if asked else []
+        rows = {
+            name: [each.prompt, job.settings.negative_prompt, seed, *each.fields.values()]
+            for (name, seed), each in zip(drawn.items(), asked, strict=True)
+        }
+        table.write(folder, ["text", "negative_prompt", "seed", *fields], rows)
+
+
+def _draw(job: Job, folder: Path, requests: list[Request]) -> dict[str, int]:
+    """The pictures of a job; the seed of each by its file's name."""
+    settings, adapter = job.settings, job.adapter
+    pipeline = base.load(job.model, job.side)
+    if adapter:
+        assert isinstance(settings, Generate)
+        lora.fuse(pipeline, adapter, settings.lora_scale)
+    base.place(pipeline)
+    if settings.precision != "fp32":
+        pipeline.to(base.DTYPES[settings.precision])
+    compilation.compile_blocks(pipeline.unet)
+    try:
+        return Sampler(pipeline, settings, job.side).draw_all(folder, requests)
+    except NotFinite as error:
+        if adapter is None or settings.precision == "fp16":
+            raise InputError(f"{job.stage}.precision: {error}") from None
+        raise InputError(
+            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
+        ) from None

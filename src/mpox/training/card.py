@@ -1,6 +1,7 @@
 """The model card of a LoRA: what it is, how it was made, what it must not be used for."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
@@ -13,7 +14,7 @@ TEXT = """\
 # {title}
 
 A LoRA (rank {rank}, α {alpha:g}, {targets}) for the UNet of `{base}`, trained with DreamBooth at
-{resolution} px on {originals} photos ({pictures} with their augmented variants), seed {seed}. The
+{side} px on {photos} photos ({pictures} with their augmented variants), seed {seed}. The
 weights are those after step {step} of {steps} (`train.select: {select}`), judged by the loss on
 {held_out} {others}. {prior}
 
@@ -54,21 +55,21 @@ PRIOR = {
 }
 
 
-def write(
-    folder: Path,
-    model: Path,
-    settings: Train,
-    step: int,
-    counts: dict[str, int],
-    patients_known: bool,
-    resolution: int,
-    seed: int,
-) -> None:
-    """`folder/README.md`, with the metadata the Hugging Face Hub reads.
+class Summary(NamedTuple):
+    """What a card says of a training."""
 
-    `counts`: originals, pictures (with their variants), held_out. Where patients are not known the
-    card claims nothing of other patients.
-    """
+    model: Path
+    settings: Train
+    side: int  # pixels
+    seed: int
+    step: int  # whose weights are kept
+    counts: dict[str, int]  # photos, pictures (with their variants), held_out
+    patients_known: bool  # else the card claims nothing of other patients
+
+
+def write(folder: Path, summary: Summary) -> None:
+    """`folder/README.md`, with the metadata that the Hugging Face Hub reads."""
+    model, settings, known = summary.model, summary.settings, summary.patients_known
     data = ModelCardData(
         base_model=PUBLISHED.get(model.as_posix()),
         library_name="diffusers",
@@ -92,14 +93,14 @@ def write(
         alpha=settings.alpha,
         targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
         base=PUBLISHED.get(model.as_posix(), model),
-        resolution=resolution,
-        seed=seed,
-        **counts,
+        side=summary.side,
+        seed=summary.seed,
+        **summary.counts,
         others="photos of other patients"
-        if patients_known
+        if known
         else "other photos, perhaps of the same patients: who they are is not known",
-        another="another patient's" if patients_known else "another one",
-        step=step,
+        another="another patient's" if known else "another one",
+        step=summary.step,
         steps=settings.max_steps,
         select=settings.select,
         prior=PRIOR[prior.target].format(weight=prior.weight)

@@ -5,16 +5,19 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import StableDiffusionPipeline
 
-from mpox.core import listing, table
+from mpox.core import seeds, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.model import base, captions, concepts, lora
-from mpox.model.concepts import Concept, Lesson
+from mpox.model.concepts import Batch, Concept, Lesson
 from mpox.params import Drawing, Train
 from mpox.sampling import compilation, leak, sampler
+from mpox.sampling.sampler import Sampler
 from mpox.training import card
 from mpox.training.curves import Curves, check_tracker
 from mpox.training.learner import Adapter, Learner, find_micro_batch, make_accelerator
@@ -24,31 +27,37 @@ logger = logging.getLogger(__name__)
 LOG_STEPS = 10  # between points of the training curve, each of which waits for the device
 
 
-def train(
-    augmented: Path,
-    held_out: Path,
-    class_pictures: Path | None,
-    model: Path,
-    work: Path,
-    settings: Train,
-    resolution: int,
-    seed: int,
-) -> Path:
+class Sets(NamedTuple):
+    """What a training sees."""
+
+    photos: PictureSet  # the training photos and their variants
+    held_out: PictureSet
+    class_pictures: PictureSet | None  # needed where prior_preservation asks for them
+
+
+class Recipe(NamedTuple):
+    """How a training goes, beside the pictures."""
+
+    model: Path
+    settings: Train
+    side: int  # pixels
+    seed: int
+
+
+def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
     """Trains in `work`, from its checkpoint if one is there; returns the folder of the result.
 
     That holds `lora/` (the weights chosen by `settings.select`, a model card, `checkpoint-N/`,
     validation pictures, what leak.fit says of the photos) and `curves/`. Captions are those of
-    captions.read; `class_pictures` are needed only where `settings.prior_preservation` asks for
-    them. Raises InputError for input that does not fit and for a loss that diverges.
+    captions.of. Raises InputError for input that does not fit and for a loss that diverges.
     """
+    model, settings, side, seed = recipe
     accelerator, micro_batch = make_accelerator(settings), find_micro_batch()
     if accelerator.is_main_process:
         check_tracker()
-    pipeline = base.place(base.load(model, resolution))
-    lessons, held = _lessons(
-        pipeline, augmented, held_out, class_pictures, settings, resolution, seed
-    )
-    photos = _photos(lessons[0].concept, augmented, settings)
+    pipeline = base.place(base.load(model, side))
+    lessons, held_out = _encode(pipeline, sets, recipe)
+    photos = _describe(sets.photos, lessons[0].concept, settings)
     learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
     base.move_frozen(pipeline, torch.device("cpu"))  # pictures and prompts are encoded
     result, started = work / "result", time.perf_counter()
@@ -58,109 +67,108 @@ def train(
         num_images=settings.validation_images,
         **settings.preview.model_dump(),
     )
+    requests = sampler.series(preview.prompt, preview.num_images, seed, "validation")
 
     def validate(step: int) -> Path:
         """Draws the validation pictures of a step; of step 0 they are the base's own."""
         folder = result / "lora" / "validation" / f"step-{step:06d}"
         base.move_frozen(pipeline, accelerator.device)
         with compilation.paused():
-            sampler.draw_all(pipeline, folder, preview, resolution, seed, "validation")
+            Sampler(pipeline, preview, side).draw_all(folder, requests)
         base.move_frozen(pipeline, torch.device("cpu"))
         return folder
 
-    chosen, done = _learn(learner, lessons, held, work, validate)
+    chosen, done = _learn(learner, lessons, held_out, work, validate)
     if accelerator.is_main_process:
         lora.restore(learner.unet, chosen.weights)
         lora.save(learner.unet, result / "lora")
         leak.write(result / "lora", photos)
-        counts, known = _counts(augmented, held_out)
-        card.write(result / "lora", model, settings, chosen.step, counts, known, resolution, seed)
+        counts = {
+            "photos": len(_originals(sets.photos)),
+            "pictures": len(sets.photos),
+            "held_out": len(sets.held_out),
+        }
+        summary = card.Summary(*recipe, chosen.step, counts, sets.held_out.known)
+        card.write(result / "lora", summary)
     speed = done * settings.batch_size / (time.perf_counter() - started)
     logger.info("trained %d steps, %.1f samples/s", done, speed)
     accelerator.wait_for_everyone()
     return result
 
 
-def _lessons(
-    pipeline: StableDiffusionPipeline,
-    augmented: Path,
-    held_out: Path,
-    class_pictures: Path | None,
-    settings: Train,
-    resolution: int,
-    seed: int,
-) -> tuple[list[Lesson], Concept]:
-    """What every step learns from, and what the held-out loss is measured on."""
-    files = listing.find(augmented)[0]
-    if len(files) < settings.batch_size:
+def _encode(
+    pipeline: StableDiffusionPipeline, sets: Sets, recipe: Recipe
+) -> tuple[list[Lesson], Callable[[], list[Batch]]]:
+    """What every step learns from, and the samples of the held-out loss."""
+    settings, seed, prior = recipe.settings, recipe.seed, recipe.settings.prior_preservation
+    if len(sets.photos) < settings.batch_size:
         raise InputError(
-            f"train.batch_size: got {settings.batch_size}, expected at most the {len(files)} "
-            f"pictures in {augmented}"
+            f"train.batch_size: got {settings.batch_size}, expected at most the "
+            f"{len(sets.photos)} pictures in {sets.photos.folder}"
         )
     base.check_prompt(pipeline, settings.validation_prompt, "train.validation_prompt")
-    prior, key = settings.prior_preservation, "train.instance_prompt"
-    sets = {"held-out pictures": held_out, "training pictures": augmented}
+    chosen = {"held-out pictures": sets.held_out, "training pictures": sets.photos}
     if prior.draws_class():
-        sets["class pictures"] = _class(class_pictures, prior.batch_size)
-    found = {name: listing.find(folder)[0] for name, folder in sets.items()}
+        chosen["class pictures"] = _check_class(sets.class_pictures, prior.batch_size)
+    key = "train.instance_prompt"
     # All captions before any work on a picture.
-    said = {
-        name: captions.read(folder, [f.name for f in found[name]], settings.instance_prompt, key)
-        for name, folder in sets.items()
+    words = {n: captions.of(each, settings.instance_prompt, key) for n, each in chosen.items()}
+    concept = {
+        name: concepts.encode(pipeline, each, words[name], recipe.side)
+        for name, each in chosen.items()
     }
-    learnt = {
-        name: concepts.encode(
-            pipeline,
-            found[name],
-            said[name],
-            resolution,
+    # The names are part of every draw's seed.
+    lessons = [
+        Lesson(
+            concept["training pictures"],
+            "training pictures",
             seed,
-            name,
-            settings.caption_dropout,
-            settings.noise_offset,
+            settings.batch_size,
+            caption_dropout=settings.caption_dropout,
+            noise_offset=settings.noise_offset,
         )
-        for name in sets
-    }
-    held = learnt.pop("held-out pictures")
-    photos = learnt.pop("training pictures")
-    lessons = [Lesson(photos, settings.batch_size)]
-    lessons += [Lesson(each, prior.batch_size, prior.weight) for each in learnt.values()]
-    if prior.target == "base_prediction" and prior.weight:
-        unconditional = photos.without_caption("base prediction")
-        lessons.append(Lesson(unconditional, prior.batch_size, prior.weight, prior.target))
-    return lessons, held
+    ]
+    part = (seed, prior.batch_size, prior.weight)
+    if prior.draws_class():
+        lessons.append(Lesson(concept["class pictures"], "class pictures", *part))
+    elif prior.weight:
+        photos = concept["training pictures"]
+        lessons.append(Lesson(photos, "base prediction", *part, target="base_prediction"))
+    fixed = seeds.derive(seed, "held-out pictures", "fixed", 0)
+    return lessons, lambda: concept["held-out pictures"].fixed(fixed)
 
 
-def _class(folder: Path | None, batch_size: int) -> Path:
-    """The class pictures' folder, where each has the prompt that it was drawn under."""
-    number = len(listing.find(folder)[0]) if folder else 0
-    if folder is None or number < batch_size:
+def _check_class(pictures: PictureSet | None, batch_size: int) -> PictureSet:
+    """Class pictures, each with the prompt that it was drawn under."""
+    if pictures is None or len(pictures) < batch_size:
         raise InputError(
             f"train.prior_preservation.batch_size: got {batch_size}, expected at most the "
-            f"{number} class pictures in {folder}"
+            f"{len(pictures or ())} class pictures in {pictures and pictures.folder}"
         )
-    known = table.read(folder)
-    if known is None or "text" not in known.columns:
-        raise InputError(f"{folder}: has no {table.NAME} with a column text, of the prompts")
-    return folder
+    if "text" not in pictures.columns:
+        raise InputError(
+            f"{pictures.folder}: has no {table.NAME} with a column text, of the prompts"
+        )
+    return pictures
 
 
-def _photos(learnt: Concept, augmented: Path, settings: Train) -> dict:
+def _originals(pictures: PictureSet) -> list[int]:
+    """The places of the photos themselves, without their variants."""
+    return [k for k, row in enumerate(pictures.rows) if row.get("variant", "0") == "0"]
+
+
+def _describe(pictures: PictureSet, concept: Concept, settings: Train) -> dict:
     """What generation may know of the photos themselves, not of their variants."""
-    names = [file.name for file in listing.find(augmented)[0]]
-    known = table.read(augmented)
-    rows = [known.row(name) if known else {} for name in names]
-    own = [k for k, row in enumerate(rows) if row.get("variant", "0") == "0"]
-    columns = known.columns if known else []
+    places = _originals(pictures)
     named = ["tone", *captions.fields(settings.instance_prompt)]
-    fields = [name for name in dict.fromkeys(named) if name in columns]
-    return leak.fit(learnt.posterior.mean[own], [rows[k] for k in own], fields)
+    fields = [name for name in dict.fromkeys(named) if name in pictures.columns]
+    return leak.fit(concept.posterior.mean[places], pictures.subset(places).rows, fields)
 
 
 def _learn(
     learner: Learner,
     lessons: list[Lesson],
-    held: Concept,
+    held_out: Callable[[], list[Batch]],
     work: Path,
     validate: Callable[[int], Path],
 ) -> tuple[Adapter, int]:
@@ -172,7 +180,7 @@ def _learn(
         if point:
             best, now = point.best, point.now
         else:
-            best = now = learner.measure(held)
+            best = now = learner.measure(held_out())
             curves.log(0, {"val_loss": best.val_loss})
             curves.show(0, validate(0))
         for step, value in learner.steps(lessons):
@@ -186,7 +194,7 @@ def _learn(
                 curves.log(step, {"loss": mean, "learning_rate": learner.learning_rate})
             measured = step % settings.val_loss_steps == 0 or last
             if measured:
-                now = learner.measure(held)
+                now = learner.measure(held_out())
                 _check_finite(now.val_loss, step, settings)
                 best = min(best, now, key=lambda adapter: adapter.val_loss)
                 curves.log(step, {"val_loss": now.val_loss})
@@ -211,13 +219,3 @@ def _check_finite(value: float, step: int, settings: Train) -> None:
             f"train: the loss is not finite at step {step}; "
             f"lower train.learning_rate (now {settings.learning_rate})"
         )
-
-
-def _counts(augmented: Path, held_out: Path) -> tuple[dict[str, int], bool]:
-    """How many photos, pictures with their variants and held-out ones; are patients known?"""
-    files, held = ([file.name for file in listing.find(f)[0]] for f in (augmented, held_out))
-    known, originals = table.read(augmented), len(files)
-    if known is not None and "variant" in known.columns:
-        originals = sum(known.row(name)["variant"] == "0" for name in files)
-    counts = {"originals": originals, "pictures": len(files), "held_out": len(held)}
-    return counts, table.groups(held_out, held)[1]

@@ -3,7 +3,7 @@
 import logging
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from mpox.core import seeds
 from mpox.core.errors import InputError
 from mpox.model import base, checkpoints, lora, loss, processes
-from mpox.model.concepts import Concept, Lesson
+from mpox.model.concepts import Batch, Lesson
 from mpox.params import Train
 from mpox.sampling import compilation
 from mpox.training.curves import History
@@ -117,19 +117,19 @@ class Learner:
         index, number = self.accelerator.process_index, self.accelerator.num_processes
         mine = [lesson for lesson in lessons if index < lesson.batch_size]
         # The exchange of gradients waits for every process: one too many takes what counts for 0.
-        idle = [lessons[0]._replace(weight=0.0)]
+        idle = [replace(lessons[0], weight=0.0)]
         samples = []
-        for concept, size, weight, kind in mine or idle:
+        for lesson in mine or idle:
             # Every process draws the whole batch and takes its rows, so their number changes none.
             # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
-            rows = slice(index % size, None, number)
-            x0, epsilon, t, states = (x[rows] for x in concept.batch(self.step, size))
-            alphas = concept.alphas[t]
-            weights = torch.full_like(alphas, weight * number / size)
+            rows = slice(index % lesson.batch_size, None, number)
+            x0, epsilon, t, alphas, states = (x[rows] for x in lesson.batch(self.step))
+            weights = torch.full_like(alphas, lesson.weight * number / lesson.batch_size)
             if self.settings.min_snr_gamma:
                 weights *= loss.min_snr_weight(alphas, self.settings.min_snr_gamma)
-            noisy = loss.add_noise(x0, epsilon, alphas)
-            target = epsilon if kind == "noise" else self._predict_base(noisy, t, states)
+            noisy, target = loss.add_noise(x0, epsilon, alphas), epsilon
+            if lesson.target == "base_prediction":
+                target = self._predict_base(noisy, t, states)
             samples.append((noisy, target, t, states, weights))
         columns = (torch.cat(column) for column in zip(*samples, strict=True))
         parts = self._split(*columns)
@@ -169,18 +169,18 @@ class Learner:
         return list(zip(*(column.split(size) for column in columns), strict=True))
 
     @torch.no_grad()
-    def measure(self, held: Concept, draw: int = 0) -> Adapter:
-        """The adapter as it is, and its mean loss on held-out pictures.
+    def measure(self, batches: list[Batch]) -> Adapter:
+        """The adapter as it is, and its mean loss on held-out samples.
 
-        The training loss is noise; here noise and timesteps are fixed (`draw` numbers them), so
-        that one step compares with another.
+        The training loss is noisy; the held-out samples are the same at every call, so that one
+        step compares with another.
         """
-        accelerator, batches = self.accelerator, held.fixed(draw)
-        errors = [torch.zeros(len(t), device=t.device) for _, _, t, _ in batches]
+        accelerator = self.accelerator
+        errors = [torch.zeros(len(batch.t), device=batch.t.device) for batch in batches]
         self.unet.eval()
         for i in range(accelerator.process_index, len(batches), accelerator.num_processes):
-            x0, epsilon, t, states = batches[i]
-            noisy = loss.add_noise(x0, epsilon, held.alphas[t])
+            x0, epsilon, t, alphas, states = batches[i]
+            noisy = loss.add_noise(x0, epsilon, alphas)
             parts = self._split(noisy, epsilon, t, states)
             with compilation.paused():
                 errors[i] = torch.cat([self._errors(*part) for part in parts])
