@@ -8,6 +8,7 @@ from pathlib import Path
 import stages
 from mpox.errors import InputError
 from mpox.params import Params, read
+from stages import inputs
 
 # Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
 FILES = (
@@ -52,7 +53,7 @@ def main(repository: str, revision: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    with stages.plain_errors():
+    with stages.plain_errors(), inputs.unchanged():
         revisions = read(Path("params.yaml"), Params).model.download
         if not revisions:
             raise InputError("model.download: got [], expected the revision to download")

@@ -7,7 +7,7 @@ from stages import run
 
 
 def main(params: Params, out: Path) -> None:
-    from mpox import folders, processes
+    from mpox import checkpoints, folders, processes
     from mpox.diffusion import sampling
 
     process = processes.start()
@@ -15,6 +15,8 @@ def main(params: Params, out: Path) -> None:
         folders.check_vacant(out)
     model, side, seed = Path(params.model.path), params.resolution, params.seed
     sampling.draw_folder("draw_class", out, model, None, params.draw_class, side, seed)
+    if process.is_main_process:
+        checkpoints.sweep("tiny-sd")
     process.destroy_process_group()
 
 

@@ -1,6 +1,7 @@
 """dvc.yaml against the code: a stage's deps are its import closure, its params what it reads."""
 
 import ast
+import re
 import shlex
 import shutil
 import subprocess
@@ -105,6 +106,13 @@ def test_git_takes_of_the_weights_folder_only_what_says_how_to_get_them():
         path = f"models/features/{name}"
         asked = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT)
         assert asked.returncode == ignored, name
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_compares_its_dependencies_before_and_after(name):
+    """As `stages.run` does, or by itself."""
+    source = code(name).with_suffix(".py").read_text()
+    assert re.search(r"^ +(run\(main|with .*\binputs\.unchanged\(\))", source, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", PIPELINE)
