@@ -47,7 +47,7 @@ def main(repository: str, revision: str, folder: Path) -> None:
         sys.exit(
             f"error: {repository} could not be downloaded: {reason}.\nElsewhere, fetch these files "
             f"of revision {revision}:\n  {wanted}\nPut them, in their folders, into {folder}, and "
-            "run `dvc commit -f models/sd15/dvc.yaml`."
+            f"run `dvc commit -f models/dvc.yaml:sd15@{revision}`."
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 

@@ -157,7 +157,7 @@ def test_dvc_sees_this_repository():
     for file in (
         "data/photos.dvc",
         "data/phantom/dvc.yaml",
-        "models/sd15/dvc.lock",
+        "models/dvc.lock",
         ".pre-commit-config.yaml",
     ):
         assert not ignored.is_ignored_file(str(ROOT / file))

@@ -66,7 +66,7 @@ def test_what_is_changed_without_a_run_is_noticed(file, old, new, stages, clone)
 
 
 @pytest.mark.parametrize(
-    "file", ["dvc.lock", "models/tiny-sd/dvc.lock", "metrics/evaluation.json", "docs/report.html"]
+    "file", ["dvc.lock", "models/dvc.lock", "metrics/evaluation.json", "docs/report.html"]
 )
 def test_two_runs_are_never_merged_line_by_line(file, clone, tmp_path):
     """A line at each end, so that git would find nothing to ask: one side stays, as a conflict."""
