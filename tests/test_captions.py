@@ -45,6 +45,9 @@ def test_a_table_says_the_captions_and_a_text_goes_before_the_template(tmp_path)
     assert captions.read(tmp_path, ["a.png"], "{tone} skin", "key") == ['said "so" there']
     with pytest.raises(InputError, match=r"metadata\.csv: b\.png: no text"):
         captions.read(tmp_path, ["b.png"], "{tone} skin", "key")
+    table.write(tmp_path, ["text", "tone"], {"a.png": ["{tone} skin", "tan"]})
+    with pytest.raises(InputError, match=r"metadata\.csv: a\.png: text: expected no braces"):
+        captions.read(tmp_path, ["a.png"], "skin", "key")
 
 
 def test_the_row_and_the_key_of_a_field_without_a_column_are_named(tmp_path):

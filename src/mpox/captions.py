@@ -42,6 +42,8 @@ def read(folder: Path, names: Sequence[str], prompt: str, key: str) -> list[str]
             said.append(fill(prompt, row, f"{where}: {key}"))
         elif row["text"].lower() in table.NOTHING:
             raise InputError(f"{where}: no text")
+        elif fields(row["text"]):
+            raise InputError(f"{where}: text: expected no braces; a caption is trained as it is")
         else:
             said.append(row["text"])
     return said
