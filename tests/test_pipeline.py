@@ -189,6 +189,7 @@ def test_photos_are_ignored_beforehand():
         "data/prepared.partial/train/a.png",
         ".checkpoints/x/a.png",
         "mpox.safetensors",
+        "hub/README.md",
     ):
         subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=True)
 

@@ -21,7 +21,7 @@ weights are those after step {step} of {steps} (`train.select: {select}`), judge
 pipe = StableDiffusionPipeline.from_pretrained(
     "{base}", safety_checker=None, feature_extractor=None
 )
-pipe.load_lora_weights("models/lora")
+pipe.load_lora_weights("OWNER/NAME")  # of this repository on the Hub, or a copy of this folder
 pipe({prompt!r})
 ```
 
@@ -83,7 +83,7 @@ def write(
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
-        base=PUBLISHED.get(model.as_posix(), model),
+        base=PUBLISHED.get(model.as_posix(), model.name),  # a path would name a machine, a person
         resolution=resolution,
         seed=seed,
         **counts,
