@@ -59,7 +59,9 @@ def run(
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     changes = dict(word.split("=", 1) for word in sys.argv[1:] if CHANGE.match(word))
     paths = [Path(word) for word in sys.argv[1:] if not CHANGE.match(word)]
-    with plain_errors():
+    from stages import inputs
+
+    with plain_errors(), inputs.unchanged():
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
             if params.train.optimizer != "adamw_8bit":

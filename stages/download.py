@@ -8,6 +8,7 @@ from pathlib import Path
 import stages
 from mpox.core.errors import InputError
 from mpox.params import Params, read
+from stages import inputs
 
 # Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
 FILES = (
@@ -46,13 +47,13 @@ def main(repository: str, revision: str, folder: Path) -> None:
         sys.exit(
             f"error: {repository} could not be downloaded: {reason}.\nElsewhere, fetch these files "
             f"of revision {revision}:\n  {wanted}\nPut them, in their folders, into {folder}, and "
-            "run `dvc commit -f models/sd15/dvc.yaml`."
+            f"run `dvc commit -f models/dvc.yaml:sd15@{revision}`."
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
 if __name__ == "__main__":
-    with stages.plain_errors():
+    with stages.plain_errors(), inputs.unchanged():
         revisions = read(Path("params.yaml"), Params).model.download
         if not revisions:
             raise InputError("model.download: got [], expected the revision to download")

@@ -1,6 +1,5 @@
 """Pretrains the embedded base model: `python -m stages.pretrain MODEL`."""
 
-import shutil
 from pathlib import Path
 
 from mpox.params import TinySD
@@ -16,7 +15,7 @@ def main(params: TinySD, model: Path) -> None:
 
     work = checkpoints.folder("tiny-sd", {"tiny-sd": params}, [])
     pretraining.pretrain(model, work, params)
-    shutil.rmtree(work)
+    checkpoints.finish(work)
 
 
 if __name__ == "__main__":

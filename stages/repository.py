@@ -67,9 +67,7 @@ def _check(path: Path, remedy: str) -> None:
     for entry in _list(folder, "--stage"):
         if entry.startswith("160000 "):
             _refuse_nested(Path(entry.partition("\t")[2]), remedy)
-    # But for a dvc.lock, which DVC writes beside the dvc.yaml of models/sd15.
-    others = [name for name in _list(folder, "--others", "--exclude-standard")
-              if Path(name).name != "dvc.lock"]  # fmt: skip
+    others = _list(folder, "--others", "--exclude-standard")
     if others:
         raise InputError(
             f"git neither holds nor ignores {_shown(others[0])} ({len(others)} like it in all), so "

@@ -10,6 +10,7 @@ from mpox.checks import PUBLISHED, check_weights
 from mpox.core import folders
 from mpox.core.errors import InputError
 from mpox.params import Params, read
+from stages import inputs
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -47,6 +48,6 @@ def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
 
 
 if __name__ == "__main__":
-    with stages.plain_errors():
+    with stages.plain_errors(), inputs.unchanged():
         wanted = read(Path("params.yaml"), Params).evaluate
         main(wanted.features, Path(str(wanted.weights)))

@@ -63,3 +63,26 @@ def test_what_is_changed_without_a_run_is_noticed(file, old, new, stages, clone)
     found = stale(clone)
     (clone / file).write_text(content)
     assert {*found} >= stages
+
+
+@pytest.mark.parametrize(
+    "file", ["dvc.lock", "models/dvc.lock", "metrics/evaluation.json", "docs/report.html"]
+)
+def test_two_runs_are_never_merged_line_by_line(file, clone, tmp_path):
+    """A line at each end, so that git would find nothing to ask: one side stays, as a conflict."""
+
+    def git(*words: str) -> int:
+        who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+        return subprocess.run(["git", *who, *words], cwd=copy, capture_output=True).returncode
+
+    copy = tmp_path / "copy"
+    subprocess.run(["git", "clone", "-q", clone, copy], check=True, capture_output=True)
+    lines = (copy / file).read_text().splitlines()
+    for branch, place in (("mine", 0), ("theirs", -1)):
+        git("switch", "-qc", branch, "origin/HEAD")
+        edited = lines.copy()
+        edited[place] += f" # {branch}"
+        (copy / file).write_text("\n".join([*edited, ""]))
+        assert git("commit", "-qam", branch) == 0
+    assert git("merge", "mine") == 1
+    assert (copy / file).read_text().splitlines() == edited

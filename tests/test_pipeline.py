@@ -1,6 +1,7 @@
 """dvc.yaml against the code: a stage's deps hold all it imports, its params are what it reads."""
 
 import ast
+import re
 import shlex
 import shutil
 import subprocess
@@ -12,15 +13,16 @@ from dvc.repo import Repo
 
 from mpox.core import listing
 from mpox.params import Params
+from stages import inputs
 
 ROOT = Path(__file__).parents[1]
-FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/tiny-sd/dvc.yaml", "models/sd15/dvc.yaml",
-         "models/features/dvc.yaml")  # fmt: skip
+FILES = ("dvc.yaml", "data/phantom/dvc.yaml", "models/dvc.yaml")
 STAGES = {
     name: stage.get("do", stage)
     for file in FILES
     for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items()
 }
+PROFILES = [ROOT / "params.yaml", ROOT / "params/sd15.yaml"]
 PIPELINE = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
@@ -200,11 +202,28 @@ def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
     assert {pair for pair in waits if pair[0] in ("inception", "sd15")} == downloads
 
 
-def test_git_takes_of_the_weights_folder_only_what_says_how_to_get_them():
-    for name, ignored in (("w.pth", 0), ("w.pth.partial", 0), ("dvc.yaml", 1), ("dvc.lock", 1)):
+def test_git_takes_of_the_weights_folder_nothing():
+    for name, ignored in (("w.pth", 0), ("w.pth.partial", 0), (".gitignore", 1)):
         path = f"models/features/{name}"
         asked = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT)
         assert asked.returncode == ignored, name
+
+
+def test_no_lock_lies_inside_a_dependency(monkeypatch):
+    """`dvc commit` and experiments write locks again: a stage after them would be stale."""
+    monkeypatch.chdir(ROOT)
+    locks = {file for pattern in inputs.DVC_FILES for file in Path().glob(pattern)}
+    assert {*map(str, locks)} == {*FILES}
+    folders = {dep for stage in STAGES.values() for dep in stage["deps"]} - {"${model.path}"}
+    folders |= {yaml.safe_load(file.read_text())["model"]["path"] for file in PROFILES}
+    assert not {up for lock in locks for up in map(str, lock.parents)} & folders
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_compares_its_dependencies_before_and_after(name):
+    """As `stages.run` does, or by itself."""
+    source = code(name).with_suffix(".py").read_text()
+    assert re.search(r"^ +(run\(main|with .*\binputs\.unchanged\(\))", source, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", PIPELINE)
@@ -264,6 +283,7 @@ def test_photos_are_ignored_beforehand():
         "data/prepared.partial/train/a.png",
         ".checkpoints/x/a.png",
         "mpox.safetensors",
+        "hub/README.md",
     ):
         subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=True)
 

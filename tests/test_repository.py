@@ -142,16 +142,6 @@ def test_a_name_that_no_folder_has_is_refused(root):
         accept("a\0b")
 
 
-def test_a_lock_that_dvc_wrote_is_no_private_file(root):
-    """Of models/sd15, after its download: the first commit comes after the first run."""
-    (root / "models/sd15").mkdir(parents=True)
-    (root / "models/sd15/dvc.lock").touch()
-    repository.check("model.path", Path("models/sd15"))
-    (root / "models/sd15/unet").mkdir()
-    (root / "models/sd15/unet/config.json").touch()
-    assert "models/sd15/unet/config.json (1 like it" in refusal("models/sd15", "model.path")
-
-
 def test_what_is_outside_or_in_no_repository_is_accepted(root, outside, monkeypatch):
     accept(outside)
     accept("../outside")
@@ -427,8 +417,8 @@ def test_the_repository_around_is_asked_whichever_the_environment_names(
         ("models/features/weights.pth", True),
         ("models/sd15/unet", True),
         ("models/tiny-sd/unet/new.json", False),
-        ("models/sd15/dvc.yaml", False),
-        ("models/sd15/dvc.lock", False),
+        ("models/dvc.yaml", False),
+        ("models/dvc.lock", False),
         ("models/mine.dvc", False),
         ("models", False),
         ("data/photos", True),

@@ -239,6 +239,18 @@ def test_a_second_run_has_nothing_to_do(repository):
     assert "up to date" in call(repository, "dvc", "repro")
 
 
+def test_a_frozen_stages_lock_is_no_other_stages_input(repository):
+    """`dvc commit` renews it after an edit of its code; nothing is trained again for that."""
+    code = repository / "src/mpox/embedded/pretraining.py"
+    code.write_text(code.read_text() + "# edited\n")
+    call(repository, "dvc", "commit", "-f")
+    assert call(repository, "git", "diff", "--name-only", "--", "models") == "models/dvc.lock\n"
+    assert "up to date" in call(repository, "dvc", "repro")
+    call(repository, "git", "checkout", "-q", ".")
+    call(repository, "dvc", "commit", "-f")
+    assert call(repository, "git", "status", "--porcelain") == ""
+
+
 def test_a_rank_reruns_only_what_follows(repository):
     first = outputs(repository)
     rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=4")

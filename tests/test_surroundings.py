@@ -94,6 +94,7 @@ INCEPTION = ["evaluate.features=inception_v3", "evaluate.weights=models/features
 def test_dvc_takes_no_weights_that_it_would_not_see_change(copy, monkeypatch):
     words = ["evaluate.features=dinov2", "evaluate.weights=/shared/dinov2"]
     assert "/shared/dinov2/config.json: no such file" in call("prepare", copy, *words).stderr
+    shutil.copy(ROOT / "dvc.yaml", copy)
     monkeypatch.setenv("DVC_STAGE", "prepare")
     said = "error: evaluate.weights: got /shared/dinov2, expected a path below models/features"
     assert call("prepare", copy, *words).stderr.startswith(said)

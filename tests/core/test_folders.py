@@ -64,10 +64,10 @@ def test_a_file_is_written_whole_or_the_error_names_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", [generate, train_lora])
-def test_a_stage_called_by_hand_writes_over_nothing(stage, tmp_path):
+def test_a_stage_called_by_hand_writes_over_nothing(stage, small, tmp_path):
     """It says so before any work, and before it looks for a model."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     paths = [Path("nowhere")] * (len(inspect.signature(stage.main).parameters) - 2)
     with pytest.raises(InputError, match="holds files already"):
-        stage.main(None, *paths, tmp_path)
+        stage.main(small, *paths, tmp_path)

@@ -8,9 +8,11 @@ import struct
 import zlib
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pi_heif
 import pytest
+import tifffile
 from conftest import ROOT, full_disk
 from dvc.fs import localfs
 from dvc.ignore import DvcIgnoreFilter
@@ -157,7 +159,7 @@ def test_dvc_sees_this_repository():
     for file in (
         "data/photos.dvc",
         "data/phantom/dvc.yaml",
-        "models/sd15/dvc.lock",
+        "models/dvc.lock",
         ".pre-commit-config.yaml",
     ):
         assert not ignored.is_ignored_file(str(ROOT / file))
@@ -460,6 +462,16 @@ def test_damaged_bytes_are_refused_or_read_never_a_crash(tmp_path):
         buffer = io.BytesIO()
         Image.fromarray(noise(20, 30)).save(buffer, file_format, exif=exif)
         originals.append(buffer.getvalue())
+    deep = 257 * noise(20, 30).astype(np.uint16)
+    for stated in ({}, {"iccprofile": srgb()}, {"extratags": [(319, "2I", 6, [1, 3] * 6, True)]}):
+        buffer = io.BytesIO()
+        planes = np.ascontiguousarray(deep.transpose(2, 0, 1))
+        tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate", **stated)
+        originals.append(buffer.getvalue())
+    plain = cv2.imencode(".png", deep)[1].tobytes()
+    for chunk in (b"cICP\x0c\x0d\0\1", b"gAMA\0\1\x86\xa0", b"sBIT\5\6\5"):
+        framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        originals.append(plain[:33] + framed + plain[33:])
     for original in originals:
         for _ in range(60):
             damaged = bytearray(original)

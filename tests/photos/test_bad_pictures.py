@@ -17,11 +17,14 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
+import png
 import pytest
 import test_preparation
+import tifffile
 from conftest import ROOT, same_table
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from mpox.core import images, listing
 from mpox.core.errors import InputError
@@ -96,6 +99,30 @@ def bomb(path: Path) -> None:
     path.write_bytes(content)
 
 
+def annotated(path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("history", " " * (2 << 20), zip=True)
+    skin(233).save(path, pnginfo=text)
+
+
+def planes(path: Path) -> None:
+    """16 bits, red before green before blue, with a reduced copy as another page."""
+    deep = 257 * np.asarray(skin(234)).astype(np.uint16)
+    with tifffile.TiffWriter(path) as writer:
+        content = np.ascontiguousarray(deep.transpose(2, 0, 1))
+        writer.write(content, photometric="rgb", planarconfig="separate")
+        writer.write(np.asarray(skin(234, (20, 18))), photometric="rgb", subfiletype=1)
+
+
+def linear(path: Path) -> None:
+    """16 bits of linear light, in a PNG whose gAMA chunk says so."""
+    shares = np.asarray(skin(235)) / 255
+    light = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    rows = np.rint(65535 * light).astype(int).reshape(72, -1).tolist()
+    with path.open("wb") as file:
+        png.Writer(80, 72, greyscale=False, bitdepth=16, gamma=1.0).write(file, rows)
+
+
 def padded(path: Path) -> None:
     """A picture, and then three gigabytes of nothing, which take no room on the disk."""
     path.write_bytes(encoded("WEBP"))
@@ -150,6 +177,13 @@ REFUSED: dict[str, tuple[str, Write, str]] = {
     "a TIFF of two pages": ("pages.tif", animated, "holds 2 pictures"),
     "a TIFF of 32-bit floats": (
         "floats.tif", lambda p: Image.new("F", (80, 80)).save(p), "no known white"),
+    "a TIFF of RGB floats": ("rgb-floats.tif", lambda p: tifffile.imwrite(
+        p, np.zeros((80, 80, 3), np.float32), photometric="rgb"), "no known white"),
+    "12 bits in a PNG of 16": ("twelve.png", lambda p: p.write_bytes(cv2.imencode(
+        ".png", 16 * np.asarray(skin(232)).astype(np.uint16))[1]), "below 4,096 alone"),
+    "a PNG that is transparent all over": ("clear.png", lambda p: Image.new(
+        "RGBA", (80, 72)).save(p), "is transparent all over"),
+    "a PNG with two megabytes of text": ("text.png", annotated, "more than 1 MB of text"),
     "a PNG that declares 60,000 × 60,000 pixels": ("bomb.png", bomb, "more than 89,478,485"),
     "a WebP and 3 GB of zeros": ("padded.webp", padded, "bytes, expected at most"),
     "1 × 1 pixel": ("dot.png", lambda p: skin(206, (1, 1)).save(p), "is 1 pixels across"),
@@ -188,6 +222,8 @@ READ: dict[str, tuple[str, Write, Image.Image]] = {
     "a GIF": ("a.gif", lambda p: skin(218).quantize(256).save(p), skin(218)),
     "a BMP": ("a.bmp", lambda p: skin(219).save(p), skin(219)),
     "a TIFF": ("a.TIFF", lambda p: skin(220).save(p, compression="tiff_lzw"), skin(220)),
+    "a TIFF of 16 bits in planes, with a reduced copy": ("planes.tif", planes, skin(234)),
+    "a PNG of linear light": ("linear.png", linear, skin(235)),
     "32 × 5000 pixels, just wide enough": (
         "strip.png", lambda p: skin(221, (32, 5000)).save(p), skin(221, (32, 5000))),
     "a name with spaces": ("a photo of 1.jpg", lambda p: skin(222).save(p), skin(222)),
@@ -496,7 +532,8 @@ def test_the_largest_pictures_fit_into_memory(names, tmp_path):
     files = []
     for name in names:
         mode, side, options = LARGEST[name]
-        files.append(large(tmp_path / name, Image.new(mode, (side, side), 1), **options))
+        image = Image.new(mode, (side, side), 1 if mode == "P" else "#11111180")
+        files.append(large(tmp_path / name, image, **options))
     assert SIDE**2 <= Image.MAX_IMAGE_PIXELS < (SIDE + 1) ** 2
     found = inspected(files, tmp_path / "square.png")
     for name in names:

@@ -411,7 +411,7 @@ def captioned(tmp_path) -> Path:
     folder.mkdir()
     for number in range(36):
         Image.fromarray(skin(number)).save(folder / f"p{number // 3}_{number % 3}.jpg")
-        text = f'  lesion {number},\r\n"sore"; left arm\n'
+        text = f'  lesion {number},\t"sore"; left arm\r\nsecond line\n'
         (folder / f"p{number // 3}_{number % 3}.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
     return folder
 
@@ -443,6 +443,33 @@ def test_photos_without_a_caption_are_named_before_work(captioned, tmp_path):
         str(captioned / name) for name in ("p3_1.txt", "p4_0.txt")
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_first_line_of_a_caption_counts(captioned, tmp_path, caplog):
+    """As kohya's scripts have it: what comes after is for people."""
+    caplog.set_level("INFO")
+    (captioned / "p3_1.txt").write_bytes(b" a sore, \r\nnot for training\r\n")
+    preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
+    assert prepared_rows(tmp_path / "out")["p3_1.jpg"]["text"] == "a sore,"
+    assert "36 captions have several lines, of which the first counts" in caplog.text
+
+
+def test_captions_that_would_be_trained_wrongly_are_named(captioned, tmp_path):
+    (captioned / "p3_0.txt").write_bytes("a patient\u2019s sore".encode("cp1252"))
+    (captioned / "p3_1.txt").write_bytes("a sore".encode("utf-16"))
+    (captioned / "p4_0.txt").write_text("a sore, {tone} skin")
+    with pytest.raises(InputError) as error:
+        preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
+    assert str(error.value).splitlines() == [
+        f"{captioned}/p3_0.txt: is not UTF-8; save it as such",
+        f"{captioned}/p3_1.txt: is not UTF-8; save it as such",
+        f"{captioned}/p4_0.txt: {{tone}} would be trained as it stands; write the word, or leave "
+        "text out of data.columns: train.instance_prompt is filled",
+    ]
+    lines = ["file_name,text", *(f"p{n // 3}_{n % 3}.jpg,a {{site}} sore" for n in range(36))]
+    (captioned / "metadata.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"metadata\.csv: p0_0\.jpg: \{site\} would be trained as"):
+        preparation.prepare(captioned, tmp_path / "out", settings(columns=("text",)), 32, seed=0)
 
 
 def test_a_tables_text_goes_before_and_an_empty_one_is_named_by_its_row(captioned, tmp_path):

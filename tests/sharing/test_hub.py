@@ -51,6 +51,19 @@ def test_the_hub_reads_the_measures_and_nothing_else_goes_along(adapter, tmp_pat
     assert "Who shared it knew" not in text
 
 
+def test_no_path_of_this_machine_is_shared(small, adapter, tmp_path):
+    """As of `model.path: /srv/home/NAME/models/sd15`: who downloads the LoRA has no such folder."""
+    base = tmp_path / "jane.doe" / "models" / "dermatology-sd"
+    card.write(adapter, card.Summary(base, small.train, 64, 1234, 350, COUNTS, True))
+    hub.write(tmp_path / "out", adapter, evaluation(), preparation(), attack(**LOW), True)
+    text = (tmp_path / "out/README.md").read_text()
+    assert "jane.doe" not in text and "models/" not in text
+    assert "for the UNet of `dermatology-sd`" in text
+    code = text.split("```python\n")[1].split("```")[0]
+    assert '"dermatology-sd", safety_checker=None' in code
+    assert 'pipe.load_lora_weights("OWNER/NAME")' in code
+
+
 @pytest.mark.parametrize(
     ("changes", "numbers", "reason"),
     [

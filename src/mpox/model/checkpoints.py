@@ -24,6 +24,7 @@ from mpox.params import Section
 FINISHED = "finished"  # the mark of a run that has written its outputs
 # Stage → the earlier stages whose outputs DVC has recorded when it runs this one.
 RECORDED = {
+    "draw_class": ("tiny-sd",),
     "train_lora": ("draw_class",),
     "generate": ("train_lora",),
     "evaluate": ("train_lora", "generate"),

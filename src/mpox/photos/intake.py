@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mpox.core import listing, table
+from mpox.core import captions, listing, table
 from mpox.core.errors import InputError, line
 from mpox.params import Data
 from mpox.photos import patients
@@ -162,11 +162,12 @@ def _read_texts(
 ) -> dict[str, str]:
     """Each photo's caption, if `columns` ask for a text: the table's, or `<photo>.txt` beside it.
 
-    InputError, a line each, for photos without one.
+    Of a file the first line counts, as for kohya's scripts. InputError, a line each, for photos
+    without a caption, for files that are not UTF-8, and for braces, which nothing would fill.
     """
     if "text" not in columns:
         return {}
-    texts, faults = {}, []
+    texts, faults, longer = {}, [], 0
     of_table = known is not None and "text" in known.columns
     for name in names:
         if known and of_table:
@@ -176,10 +177,22 @@ def _read_texts(
             where, text = line(file), ""
             if file.is_file():
                 others[file] = "a caption"
-                text = " ".join(file.read_text("utf-8-sig", errors="replace").split())
+                try:
+                    text, _, more = file.read_text("utf-8-sig").partition("\n")
+                except UnicodeDecodeError:
+                    faults.append(f"{where}: is not UTF-8; save it as such")
+                    continue
+                text, longer = " ".join(text.split()), longer + bool(more.strip())
         if text.lower() in table.NOTHING:
             faults.append(f"{where}: no text; data.columns asks for one of every photo")
+        if fields := captions.fields(text):
+            faults.append(
+                f"{where}: {{{fields[0]}}} would be trained as it stands; write the word, or leave "
+                "text out of data.columns: train.instance_prompt is filled"
+            )
         texts[name] = text
     if faults:
         raise InputError("\n".join(faults))
+    if longer:
+        logger.info("%d captions have several lines, of which the first counts", longer)
     return texts

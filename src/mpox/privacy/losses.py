@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from mpox.core import seeds
+from mpox.core import captions, seeds
 from mpox.core.errors import InputError
 from mpox.core.picture_set import PictureSet
-from mpox.model import base, captions, concepts, lora, loss
+from mpox.model import base, concepts, lora, loss
 from mpox.model.concepts import Batch
 
 NOISES = 4  # a photo; patients rank by four as by eight (docs/metrics.md)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mpox.model import captions
+from mpox.core import captions
 from mpox.params import Generate
 
 

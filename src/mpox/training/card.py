@@ -22,7 +22,7 @@ weights are those after step {step} of {steps} (`train.select: {select}`), judge
 pipe = StableDiffusionPipeline.from_pretrained(
     "{base}", safety_checker=None, feature_extractor=None
 )
-pipe.load_lora_weights("models/lora")
+pipe.load_lora_weights("OWNER/NAME")  # of this repository on the Hub, or a copy of this folder
 pipe({prompt!r}, guidance_scale={guidance:g}, num_inference_steps={draw_steps})
 ```
 
@@ -92,7 +92,7 @@ def write(folder: Path, summary: Summary) -> None:
         rank=settings.rank,
         alpha=settings.alpha,
         targets=settings.target_modules.replace("+", ", ").replace("_", "-"),
-        base=PUBLISHED.get(model.as_posix(), model),
+        base=PUBLISHED.get(model.as_posix(), model.name),  # a path would name a machine, a person
         side=summary.side,
         seed=summary.seed,
         **summary.counts,

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from diffusers import StableDiffusionPipeline
 
-from mpox.core import seeds, table
+from mpox.core import captions, seeds, table
 from mpox.core.errors import InputError
 from mpox.core.picture_set import PictureSet
-from mpox.model import base, captions, concepts, lora
+from mpox.model import base, concepts, lora
 from mpox.model.concepts import Batch, Concept, Lesson
 from mpox.params import Drawing, Train
 from mpox.sampling import compilation, leak, sampler

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from mpox import params
-from mpox.core import table
+from mpox.core import captions, table
 from mpox.core.errors import InputError
 from mpox.core.picture_set import PictureSet
-from mpox.model import captions
 
 
 def test_a_prompt_without_fields_is_itself():
@@ -56,6 +55,10 @@ def test_a_template_is_filled_from_the_table_and_a_text_of_its_own_goes_first(tm
     assert captions.of(shown.subset([0]), "{tone} skin", "key") == ['said "so" there']
     with pytest.raises(InputError, match=r"metadata\.csv: b\.png: no text"):
         captions.of(shown, "{tone} skin", "key")
+    (tmp_path / "braces").mkdir()
+    shown = pictures(tmp_path / "braces", ["text", "tone"], ["{tone} skin", "tan"])
+    with pytest.raises(InputError, match=r"metadata\.csv: a\.png: text: expected no braces"):
+        captions.of(shown, "skin", "key")
 
 
 def test_the_row_and_the_key_of_a_field_without_a_column_are_named(tmp_path):

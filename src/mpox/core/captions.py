@@ -38,6 +38,8 @@ def of(pictures: PictureSet, prompt: str, key: str) -> list[str]:
             captions.append(fill(prompt, row, f"{where}: {key}" if where else key))
         elif row["text"].lower() in table.NOTHING:
             raise InputError(f"{where}: no text")
+        elif fields(row["text"]):
+            raise InputError(f"{where}: text: expected no braces; a caption is trained as it is")
         else:
             captions.append(row["text"])
     return captions
