@@ -7,7 +7,6 @@ metrics are those of the last `dvc repro`. Prints a line a check, writes docs/em
 exits with 1 if a check failed; some fifteen minutes on two cores.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -33,6 +32,7 @@ from mpox.params import Generate, Params, read
 from mpox.pictures import features
 from mpox.sampling import sampler
 from mpox.sampling.sampler import Job, Sampler
+from mpox.statistics.estimate import Metrics
 
 PARAMS = read(ROOT / "params.yaml", Params, {})
 SIDE = PARAMS.resolution
@@ -87,10 +87,10 @@ def main() -> None:
     codec(sets, judge)
     painted, excess = alone(pipeline, sets, judge)
     with_lora(pipeline, sets["mpox"], judge, painted, excess)
-    metrics = json.loads((ROOT / "metrics/evaluation.json").read_text())
+    metrics = Metrics.read(ROOT / "metrics/evaluation.json")
     for name in ("ms_ssim", "coverage", "vendi_ratio", "copy_rate", "hash_rate"):
-        null = metrics[f"{name}_null"]
-        print(f"{name}: {metrics[name]:.4g}, real pictures in their place {null:.4g}")
+        found = metrics[name]
+        print(f"{name}: {found.value:.4g}, real pictures in their place {found.null:.4g}")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

@@ -24,7 +24,7 @@ from mpox.embedded import phantom
 from mpox.measures import evaluation
 from mpox.pictures import feature_set, features
 from mpox.pictures.feature_set import Pictures
-from mpox.statistics import estimate
+from mpox.statistics.estimate import Metrics
 
 SIDE = 64  # pixels
 PATIENTS = {"test": 26, "training": 32}
@@ -88,8 +88,8 @@ def main() -> None:
         training = draw(1000, PATIENTS["training"], EACH)
         train = collect("training", training, orientations=True)
 
-        def measured(test: Pictures, fake: Pictures) -> dict:
-            return estimate.flatten(evaluation.measure(test, fake, train, extractor, 0))
+        def measured(test: Pictures, fake: Pictures) -> Metrics:
+            return evaluation.measure(test, fake, train, extractor, 0)
 
         inside = dict.fromkeys(comparison.MEASURES, 0)
         changed = dict.fromkeys(comparison.MEASURES, 0)

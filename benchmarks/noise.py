@@ -41,8 +41,7 @@ from mpox.pictures import feature_set, features
 from mpox.pictures.feature_set import Pictures
 from mpox.sampling import sampler
 from mpox.sampling.sampler import Job
-from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate, Influence, Z
+from mpox.statistics.estimate import Influence, Metrics, Z
 from mpox.training import dreambooth
 from mpox.training.dreambooth import Recipe, Sets
 
@@ -127,7 +126,7 @@ class Real(NamedTuple):
 
 class Drawing(NamedTuple):
     pictures: Pictures
-    metrics: dict[str, Any]  # as in metrics/evaluation.json
+    metrics: Metrics
     influences: dict[str, Any]  # as in influences.json
 
 
@@ -147,16 +146,17 @@ def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
             continue
         fake = collect(folder)
         if not file.exists():
-            measures = evaluation.measure(real.test, fake, real.training, extractor, PARAMS.seed)
-            said = [estimate.flatten(measures), evaluation.influences(fake, measures)]
+            metrics = evaluation.measure(real.test, fake, real.training, extractor, PARAMS.seed)
+            said = [metrics.to_json(), evaluation.influences(fake, metrics)]
             file.write_text(json.dumps(said))
-        drawing = Drawing(fake, *json.loads(file.read_text()))
+        measured, influences = json.loads(file.read_text())
+        drawing = Drawing(fake, Metrics.parse(measured.encode(), str(file)), influences)
         found.setdefault(folder.parent.name, {})[folder.name] = drawing
     return real, found
 
 
 def values(runs: Sequence[Drawing], name: str) -> np.ndarray:
-    return np.array([run.metrics[name] for run in runs])
+    return np.array([run.metrics[name].value for run in runs])
 
 
 def mixed(drawings: Sequence[Pictures], chosen: np.ndarray) -> Pictures:
@@ -180,7 +180,7 @@ def measure_mixed(real: Real, drawings: Sequence[Pictures], chosen: np.ndarray) 
     found = distances.measure(real.test, fake, draws, evaluation.NEIGHBOURS, rng)
     found["fid_gap"] = memorisation.gap(real.test, fake, real.training, draws)
     table = diversity.all_pairs(fake.pixels[: diversity.MOST])
-    return {name: each.value for name, each in found.items() if isinstance(each, Estimate)} | {
+    return {name: each.value for name, each in found.items()} | {
         "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1))),
         "tone_distance": float(wasserstein_distance(*map(groups._angles, (real.test, fake)))),
     }
@@ -215,11 +215,10 @@ def calibration(real: Real, found: dict[str, dict[str, Drawing]]) -> None:
           "| differences: stated | of sets | stated/SD |")  # fmt: skip
     print(f"|---|{'--:|' * 10}")
     for name in comparison.MEASURES:
-        noise = estimate.KEYS.get(f"{name}_noise", f"{name}_noise")
         cells = []
         for kinds in (loras, [FRESH]):
             stated = rms(
-                [value / Z for kind in kinds for value in values([*drawn[kind].values()], noise)]
+                [run.metrics[name].noise / Z for kind in kinds for run in drawn[kind].values()]
             )
             own = rms([values([*drawn[kind].values()], name).std(ddof=1) for kind in kinds])
             cells += [stated] if kinds == [FRESH] else [stated, own]

@@ -20,6 +20,7 @@ from mpox.compare import page as page
 from mpox.core import folders, table
 from mpox.core.errors import InputError
 from mpox.report.provenance import flat
+from mpox.statistics.estimate import Metrics
 from stages import replicates
 from stages.replicates import LOCK, METRICS
 
@@ -54,13 +55,11 @@ def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
     try:
         files = dvc.api.DVCFileSystem(rev=revision)
         content = files.read_bytes(METRICS)
-        metrics = json.loads(content)
     except FileNotFoundError:
         raise InputError(f"{name}: has no {METRICS}") from None
     except RevError as error:
         raise InputError(str(error)) from None
-    except json.JSONDecodeError as error:  # as after a merge with conflicts
-        raise InputError(f"{name}: {METRICS}: no JSON: {error}") from None
+    metrics = Metrics.parse(content, f"{name}: {METRICS}")
 
     def read(path: str) -> bytes | None:
         """None where it is neither here, nor in the cache, nor in a remote."""

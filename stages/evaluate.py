@@ -27,7 +27,6 @@ def main(
 ) -> None:
     from mpox.core import folders, images
     from mpox.measures import evaluation, sheets
-    from mpox.statistics import estimate
 
     folders.check_vacant(pictures)
     if metrics.exists():
@@ -42,8 +41,7 @@ def main(
         images.write(pictures / "suspicious_pairs.jpg", pairs, quality=sheets.QUALITY)
         sheets.write_table(pictures / "suspicious_pairs.csv", found.pairs)
     folders.write(pictures / "influences.json", json.dumps(found.influences).encode())
-    flat = estimate.flatten(found.measures)
-    folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
+    found.metrics.write(metrics)
 
 
 if __name__ == "__main__":

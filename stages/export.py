@@ -9,12 +9,12 @@ for. No stage of DVC's: nothing follows from either.
 """
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
 import stages
 from mpox.core.errors import InputError
+from mpox.statistics.estimate import Metrics
 from stages import replicates
 
 RISK = "--accept-risk"
@@ -27,11 +27,12 @@ def main(adapter: Path, out: Path, accepted: bool) -> None:
 
         kohya.export(adapter, out)
         return
-    evaluation, preparation, attack = (_read(Path("metrics", f"{name}.json")) for name in METRICS)
+    files = (Path("metrics", f"{name}.json") for name in METRICS)
+    evaluation, preparation, attack = map(Metrics.read, files)
     _check_recorded(adapter)
     from mpox.sharing import hub
 
-    hub.write(out, adapter, evaluation, preparation, attack, accepted)
+    hub.write(out, adapter, evaluation, preparation.counts, attack, accepted)
 
 
 def _check_recorded(adapter: Path) -> None:
@@ -47,15 +48,6 @@ def _check_recorded(adapter: Path) -> None:
     drawn = YAML(typ="safe").load(lock)["stages"]["generate"]["deps"]
     if hashlib.md5(weights.read_bytes()).hexdigest() not in [dep["md5"] for dep in drawn]:
         raise InputError(f"{weights}: {lock} records that another LoRA was measured (dvc repro)")
-
-
-def _read(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{file}: not found; expected what dvc repro writes") from None
-    except ValueError as error:
-        raise InputError(f"{file}: no JSON: {error}") from None
 
 
 if __name__ == "__main__":

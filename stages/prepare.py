@@ -1,6 +1,5 @@
 """Photos to split pictures: `python -m stages.prepare OUT CONTROLS_OUT METRICS`."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -10,12 +9,12 @@ from stages import run
 
 def main(params: Params, out: Path, controls_out: Path, metrics: Path) -> None:
     from mpox.photos import preparation
+    from mpox.statistics.estimate import Metrics
 
     source, controls = Path(params.data.source), (Path(params.data.controls), controls_out)
     side, seed = params.resolution, params.seed
     counts = preparation.prepare(source, out, params.data, side, seed, controls=controls)
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(counts, indent=2, sort_keys=True) + "\n")
+    Metrics(counts=counts).write(metrics)
     logging.info(", ".join(f"{name} {count}" for name, count in counts.items()))
 
 

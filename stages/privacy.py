@@ -4,7 +4,6 @@ TRAINING are the photos that the LoRA was trained on, TEST those of other patien
 of train_lora, METRICS the JSON file to write.
 """
 
-import json
 from pathlib import Path
 
 from mpox.params import Params
@@ -12,11 +11,9 @@ from stages import run
 
 
 def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Path) -> None:
-    from mpox.core import folders
     from mpox.core.picture_set import PictureSet
     from mpox.privacy import membership
     from mpox.privacy.losses import Target
-    from mpox.statistics import estimate
 
     target = Target(
         Path(params.model.path),
@@ -26,8 +23,7 @@ def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Pat
         params.seed,
     )
     measures = membership.measure(PictureSet.read(training), PictureSet.read(test), target)
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    folders.write(metrics, (json.dumps(estimate.flatten(measures), indent=2) + "\n").encode())
+    measures.write(metrics)
 
 
 if __name__ == "__main__":

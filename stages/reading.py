@@ -4,7 +4,6 @@ ANSWERS are the files that readers saved (CSV or JSON); the key is data/reading/
 pictures are where the kit took them. Writes metrics/reading.json, of which the page has a section.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from stages import run
 
 
 def main(params: Params, *files: Path) -> None:
-    from mpox.core import folders
     from mpox.reading import answers, study
-    from mpox.statistics import estimate
 
     if not files:
         sys.exit(f"usage: {__doc__}")
@@ -23,8 +20,7 @@ def main(params: Params, *files: Path) -> None:
     readers = answers.read(files, key, params.reading.incomplete == "count")
     pictures = {"test": Path("data/prepared/test"), "synthetic": Path("data/synthetic")}
     found = study.measure(key, readers, params.reading, pictures, params.resolution)
-    flat = estimate.flatten(found)
-    folders.write(Path("metrics/reading.json"), (json.dumps(flat, indent=2) + "\n").encode())
+    found.write(Path("metrics/reading.json"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Runs of the same settings with other seeds, among all commits and experiments of a repository."""
 
 import hashlib
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from mpox.report.provenance import flat
+from mpox.statistics.estimate import Metrics
 
 LOCK, METRICS = "dvc.lock", "metrics/evaluation.json"
 SEEDS = ("train.seed", "generate.seed")
@@ -69,7 +69,7 @@ def _gather(
     return inputs, params
 
 
-def find(own: Recipe, metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def find(own: Recipe, metrics: Metrics) -> list[Metrics]:
     """`metrics` and those of every run that differs from it in its seeds alone, each run once."""
     found = {own.seeds: metrics}
     for lock, content in _history():
@@ -77,7 +77,7 @@ def find(own: Recipe, metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if all(md5.encode() in lock for _, md5 in own.inputs):
             other = recipe(lock, content)
             if other and own.repeats(other) and other.seeds not in found:
-                found[other.seeds] = json.loads(content)
+                found[other.seeds] = Metrics.parse(content, METRICS)
     return list(found.values())
 
 

@@ -7,7 +7,6 @@ The first six are what prepare, augment, generate and draw_base wrote.
 
 import csv
 import io
-import json
 from pathlib import Path
 
 from mpox.params import Params
@@ -26,7 +25,6 @@ def main(
     rows: Path,
 ) -> None:
     from mpox.core import folders
-    from mpox.statistics import estimate
     from mpox.utility import judge, trial
     from mpox.utility.collection import Folders
 
@@ -39,14 +37,11 @@ def main(
         params.seed,
     )
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, judge.COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, judge.COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(found.rows)
-    for file in (rows, metrics):
-        file.parent.mkdir(parents=True, exist_ok=True)
     folders.write(rows, buffer.getvalue().encode())
-    flat = estimate.flatten(found.measures)
-    folders.write(metrics, (json.dumps(flat, indent=2) + "\n").encode())
+    found.metrics.write(metrics)
 
 
 if __name__ == "__main__":

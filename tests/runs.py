@@ -1,6 +1,7 @@
 """A finished run made by hand: small, and every number in it known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +10,55 @@ from mpox import params
 from mpox.core import images, table
 from mpox.params import Params
 from mpox.report.run import Run
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16  # pixels
 
 
-def evaluation(n: int = 100, **changes) -> dict:
-    """metrics/evaluation.json of a perfect set: each value is its null, within ±0.1 of chance."""
-    shares = ("precision", "recall", "density", "coverage")
-    found: dict = {
-        "identity": {
-            "features": "tiny", "features_sha256": "01234567",
-            "preprocessing": "square 16, JPEG 95, network 224", "split": "89abcdef",
-            "patients": "known", "n_test": n, "n_training": n, "n_synthetic": n, "n_fid": n,
-            "n_half": n // 2, "neighbours": 5, "ms_ssim_scales": 1,
-        },
-        "fid": 60.0, "fid_half": 80.0, "fid_floor": 80.0, "kid_p": 0.4,
-        "fid_excess": 0.0, "fid_excess_lo": -20.0, "fid_excess_hi": 20.0, "fid_noise": 9.0,
-        "fid_gap": 0.0, "fid_gap_lo": -20.0, "fid_gap_hi": 20.0, "fid_gap_noise": 9.0,
-        "copy_threshold": 0.96, "hash_threshold": 11, "copy_cosine": 0.94, "hash_bits": 12,
-        "copy_cosine_null": 0.95, "hash_bits_null": 12, "ssim": 0.4, "ssim_noise": 0.02,
-        "ssim_constant": 0.6, "ssim_real": 0.4,
+def evaluation(
+    n: int = 100,
+    identity: dict | None = None,
+    groups: dict | None = None,
+    **changes: float | tuple[float, ...],
+) -> Metrics:
+    """metrics/evaluation.json of a perfect set: each value is its null, within ±0.1 of chance.
+
+    `changes`: a measure's value, or its value, low and high.
+    """
+    found = {
+        "fid": Estimate(60.0), "fid_half": Estimate(80.0), "fid_floor": Estimate(80.0),
+        "kid_p": Estimate(0.4), "fid_excess": Estimate(0.0, -20.0, 20.0, 0.0, 9.0),
+        "fid_gap": Estimate(0.0, -20.0, 20.0, 0.0, 9.0), "copy_threshold": Estimate(0.96),
+        "hash_threshold": Estimate(11), "copy_cosine": Estimate(0.94, null=0.95),
+        "hash_bits": Estimate(12, null=12), "ssim": Estimate(0.4, noise=0.02),
+        "ssim_constant": Estimate(0.6), "ssim_real": Estimate(0.4),
     }  # fmt: skip
+    shares = ("precision", "recall", "density", "coverage")
     nulls = {"kid": 0.03, "vendi_ratio": 1.0, "ms_ssim": 0.17} | dict.fromkeys(shares, 0.8)
     for name, null in nulls.items():
-        found |= {name: null, f"{name}_null": null, f"{name}_noise": 0.05,
-                  f"{name}_lo": null - 0.1, f"{name}_hi": null + 0.1}  # fmt: skip
+        found[name] = Estimate(null, round(null - 0.1, 6), round(null + 0.1, 6), null, 0.05)
     for name in ("repeat_rate", "copy_rate", "hash_rate"):
-        found |= {name: 0.0, f"{name}_lo": 0.0, f"{name}_hi": 0.036, f"{name}_noise": 0.018,
-                  f"{name}_null": 0.01, f"{name}_null_noise": 0.02}  # fmt: skip
-    identity = found["identity"] | changes.pop("identity", {})
-    return found | changes | {"identity": identity}
+        found[name] = Estimate(0.0, 0.0, 0.036, 0.01, 0.018, 0.02)
+    for name, change in changes.items():
+        numbers = change if isinstance(change, tuple) else (change,)
+        fields = dict(zip(("value", "low", "high"), numbers, strict=False))
+        found[name] = replace(found[name], **fields)
+    known = {
+        "features": "tiny", "features_sha256": "01234567",
+        "preprocessing": "square 16, JPEG 95, network 224", "split": "89abcdef",
+        "patients": "known", "n_test": n, "n_training": n, "n_synthetic": n, "n_fid": n,
+        "n_half": n // 2, "neighbours": 5, "ms_ssim_scales": 1,
+    }  # fmt: skip
+    headlines = {name: found[name].value for name in ("fid", "kid")}
+    return Metrics({ALL: found, **(groups or {})}, known | (identity or {}), headlines=headlines)
+
+
+def without_training(metrics: Metrics) -> Metrics:
+    """Of an evaluation what is measured without training photos."""
+    of_copies = ("copy", "hash", "fid_gap")
+    kept = {k: v for k, v in metrics.estimates[ALL].items() if not k.startswith(of_copies)}
+    return replace(metrics, estimates={ALL: kept})
 
 
 def preparation(n: int = 6) -> dict:
@@ -52,50 +71,46 @@ def preparation(n: int = 6) -> dict:
     }  # fmt: skip
 
 
-def utility(label: str = "acne", **gains: tuple[float, float, float]) -> dict:
+def utility(label: str = "acne", **gains: tuple[float, float, float]) -> Metrics:
     """metrics/utility.json of a trial whose judged arm, `both_100`, gains nothing.
 
     `gains`: value and interval of `gain`, `over_placebo` or `over_augmented`.
     """
-
-    def of(name: str, value: float, low: float, high: float) -> dict:
-        return {name: value, f"{name}_lo": low, f"{name}_hi": high}
-
-    rates = ("auroc", "auprc", "sensitivity", "specificity", "brier")
-    areas = of("auroc", 0.8, 0.7, 0.9)
-    arm = {"version": "plain", "n_mpox": 128, "n_controls": 128, "by": {"label": {label: areas}}}
-    for name in rates:
-        arm |= of(name, 0.8, 0.7, 0.9)
-    arms = {name: dict(arm) for name in ("real", "augmented", "both_100", "synthetic", "placebo")}
-    for name in list(arms)[1:]:
-        arms[name] |= {**of("gain", 0.001, -0.02, 0.022), "detectable": 0.031}
-        arms[name] |= of("gain_over_other", 0.002, -0.02, 0.024)
-    none = (0.001, -0.02, 0.022)
-    arms["both_100"] |= {**of("over_placebo", *none), **of("over_augmented", *none)}
-    for name, values in gains.items():
-        arms["both_100"] |= of(name, *values)
-    guards = ("probe", "probe_encoded", "colour", "masked")
-    return {
-        "ran": True,
-        "identity": {"features": "tiny", "n_test": 104, "n_test_controls": 100,
-                     "patients_test": 52},
-        "main": "both_100",
-        "arms": arms,
-        "worth": {**of("patients", 2.0, -5.0, 32.0), "most": 32},
-        "curve": {kind: {"3": areas, "32": areas} for kind in ("real", "augmented")},
-        "guards": {k: v for name in guards for k, v in of(name, 0.6, 0.5, 0.7).items()}
-        | {f"{name}_alarm": name == "probe" for name in guards},
-    }  # fmt: skip
+    none, area = Estimate(0.001, -0.02, 0.022), Estimate(0.8, 0.7, 0.9)
+    rates = dict.fromkeys(("auroc", "auprc", "sensitivity", "specificity", "brier"), area)
+    arm = {"encoded": Estimate(0), "n_mpox": Estimate(128), "n_controls": Estimate(128), **rates}
+    gained = {"gain": none, "gain_over_other": Estimate(0.002, -0.02, 0.024)}
+    gained["detectable"] = Estimate(0.031)
+    found = {ALL: {"worth": Estimate(2.0, -5.0, 32.0), "worth_most": Estimate(32)}, "real": arm}
+    found |= {name: arm | gained for name in ("augmented", "both_100", "synthetic", "placebo")}
+    found["both_100"] |= {"over_placebo": none, "over_augmented": none}
+    found["both_100"] |= {name: Estimate(*numbers) for name, numbers in gains.items()}
+    for name in ("real", "augmented", "both_100", "synthetic", "placebo"):
+        found[f"{name}, label: {label}"] = {"auroc": area}
+    for kind in ("real", "augmented"):
+        found |= {f"{kind}, patients: {number}": {"auroc": area} for number in (3, 32)}
+    for name in ("probe", "probe_encoded", "colour", "masked"):
+        alarm = Estimate(int(name == "probe"))
+        found[f"guard: {name}"] = {"auroc": Estimate(0.6, 0.5, 0.7), "alarm": alarm}
+    return Metrics(
+        found,
+        {"features": "tiny", "n_test": 104, "n_test_controls": 100, "patients_test": 52,
+         "main": "both_100"},
+        headlines={"utility_auroc": 0.8},
+    )  # fmt: skip
 
 
-def privacy(**changes) -> dict:
-    """metrics/privacy.json of an attack that finds nobody."""
-    return {
-        "identity": {"lora_sha256": "0" * 64, "patients": "known", "n_training": 128,
-                     "n_test": 104, "patients_training": 32, "patients_test": 26, "noises": 4},
-        "auc": 0.5, "auc_lo": 0.36, "auc_hi": 0.64, "auc_null": 0.5, "detectable": 0.7,
-        "tpr": 0.03, "tpr_lo": 0.0, "tpr_hi": 0.16, "tpr_null": 0.04, "false_alarms": 0.05,
-    } | changes  # fmt: skip
+def privacy(lora_sha256: str = "0" * 64, low: float = 0.36, high: float = 0.64) -> Metrics:
+    """metrics/privacy.json of an attack that finds nobody, with this interval of its AUC."""
+    measures = {
+        "auc": Estimate(0.5, low, high, 0.5),
+        "detectable": Estimate(0.7),
+        "tpr": Estimate(0.03, 0.0, 0.16, 0.04),
+        "false_alarms": Estimate(0.05),
+    }
+    identity = {"lora_sha256": lora_sha256, "patients": "known", "n_training": 128, "n_test": 104,
+                "patients_training": 32, "patients_test": 26, "noises": 4}  # fmt: skip
+    return Metrics({ALL: measures}, identity, headlines={"attack_auc": 0.5})
 
 
 def picture(*key: int, side: int = SIDE) -> np.ndarray:
@@ -109,10 +124,10 @@ def finished(
     n: int = 6,
     side: int = SIDE,
     changes: dict[str, str] | None = None,
-    metrics: dict | None = None,
-    trial: dict | None = None,
-    reading: dict | None = None,
-    attack: dict | None = None,
+    metrics: Metrics | None = None,
+    trial: Metrics | None = None,
+    reading: Metrics | None = None,
+    attack: Metrics | None = None,
     draw=picture,
 ) -> Run:
     """n pictures in every set, two seeds' validation pictures at three steps."""
@@ -165,13 +180,14 @@ def finished(
         lines = [f"step\t{name}", *(f"{8 * i}\t{value}" for i, value in enumerate(values))]
         (run.metrics / f"train/plots/metrics/{name}.tsv").write_text("\n".join([*lines, ""]))
     contents = {
-        "prepare": preparation(n),
+        "prepare": Metrics(counts=preparation(n)),
         "evaluation": metrics or evaluation(n),
         "utility": trial or utility(),
-        "reading": reading or {"ran": False},
+        "reading": reading or Metrics(),
         "privacy": attack or privacy(),
-        "train/metrics": {"step": 8, "selected": {"step": 8, "val_loss": 0.2}},
     }
     for name, content in contents.items():
-        (run.metrics / f"{name}.json").write_text(json.dumps(content))
+        content.write(run.metrics / f"{name}.json")
+    trained = {"step": 8, "selected": {"step": 8, "val_loss": 0.2}}
+    (run.metrics / "train/metrics.json").write_text(json.dumps(trained))
     return run

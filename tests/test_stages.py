@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from mpox.core import images, listing, table
 from mpox.statistics import tone
+from mpox.statistics.estimate import ALL, Metrics
 
 ROOT = Path(__file__).parents[1]
 SITES = ("arm", "leg")  # a second field beside the tone, which no line of code knows
@@ -157,22 +158,22 @@ def repository(finished) -> Path:
 
 
 def test_metrics_are_finite(repository):
-    metrics = json.loads((repository / "metrics/evaluation.json").read_text())
-    identity, by = metrics.pop("identity"), metrics.pop("by")
-    assert sum(by["tone"][band]["n_synthetic"] for band in tone.BANDS) == 5
-    assert sum(by["site"][site]["n_synthetic"] for site in SITES) == 5
-    assert {"fid", "kid", "ssim", "copy_rate"} <= set(metrics)
-    assert all(math.isfinite(number) for number in metrics.values())
-    assert identity["n_synthetic"] == 5
+    metrics = Metrics.read(repository / "metrics/evaluation.json")
+    for column, values in (("tone", tone.BANDS), ("site", SITES)):
+        assert sum(metrics["n_synthetic", f"{column}: {value}"].value for value in values) == 5
+    assert {"fid", "kid", "ssim", "copy_rate"} <= set(metrics.headlines)
+    assert all(math.isfinite(each.value) for each in metrics.estimates[ALL].values())
+    assert metrics.identity["n_synthetic"] == 5
 
 
 def test_the_trial_judges_every_arm(repository):
-    found = json.loads((repository / "metrics/utility.json").read_text())
-    assert found["ran"] and found["identity"]["n_synthetic"] == 5
-    assert {"real", "real_encoded", "augmented", found["main"], "synthetic", "placebo"} == {
-        *found["arms"]
-    }
-    assert all(0 <= arm["auroc"] <= 1 for arm in found["arms"].values())
+    found = Metrics.read(repository / "metrics/utility.json")
+    assert found.ran and found.identity["n_synthetic"] == 5
+    judged = {name: own["auroc"] for name, own in found.estimates.items() if "n_mpox" in own}
+    assert {*judged} == {
+        "real", "real_encoded", "augmented", found.identity["main"], "synthetic", "placebo",
+    }  # fmt: skip
+    assert all(0 <= auroc.value <= 1 for auroc in judged.values())
     with (repository / "data/utility/arms.csv").open() as stream:
         arms = {(row["arm"], row["version"]) for row in csv.DictReader(stream)}
     assert {("real", "plain"), ("real", "encoded")} <= arms
@@ -447,6 +448,6 @@ def test_photos_from_elsewhere(tmp_path):
     call(folder, "dvc", "repro", "augment")
     sets = ("data/prepared/test", "data/augmented", "found.json", "found", "data/prepared/train")
     call(folder, sys.executable, "-m", "stages.evaluate", *sets)
-    metrics = json.loads((folder / "found.json").read_text())
-    assert math.isfinite(metrics["fid"]) and metrics["identity"]["n_test"] == 50
+    metrics = Metrics.read(folder / "found.json")
+    assert math.isfinite(metrics["fid"].value) and metrics.identity["n_test"] == 50
     assert photos not in (folder / "metrics/prepare.json").read_text()

@@ -1,7 +1,7 @@
 import hashlib
-import json
 import subprocess
 import sys
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -11,20 +11,25 @@ from scipy.stats import t, ttest_ind
 from mpox.compare import comparison
 from mpox.compare import page as page
 from mpox.core.errors import InputError
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 from stages.diff import diff
 
 ROOT = Path(__file__).parents[2]
 IDENTITY = {"features": "tiny", "split": "0123", "n_test": 9, "n_training": 0, "n_synthetic": 9}
 
 
-def metrics(identity: dict | None = None, **changed: float) -> dict:
-    return {
-        "identity": {**IDENTITY, **(identity or {})},
-        **{"fid": 50.0, "fid_noise": 3.0},
-        **{"fid_excess": 10.0, "fid_excess_lo": 2.0, "fid_excess_hi": 18.0},
-        **{"kid": 0.3, "kid_lo": 0.1, "kid_hi": 0.5, "kid_noise": 0.04, "kid_null": 0.05},
-        **changed,
+def metrics(identity: dict | None = None, **changes: float | Estimate) -> Metrics:
+    """`changes`: another value of a measure, or all of it."""
+    measures = {
+        "fid": Estimate(50.0),
+        "fid_excess": Estimate(10.0, 2.0, 18.0, 0.0, 3.0),
+        "kid": Estimate(0.3, 0.1, 0.5, 0.05, 0.04),
+        "ssim": Estimate(0.2),
     }
+    for name, change in changes.items():
+        whole = isinstance(change, Estimate)
+        measures[name] = change if whole else replace(measures[name], value=change)
+    return Metrics({ALL: measures}, IDENTITY | (identity or {}))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +37,7 @@ def metrics(identity: dict | None = None, **changed: float) -> dict:
 )
 def test_a_change_must_exceed_the_noise_of_both_sides(change, beyond):
     """Noises of 3 and 4 are a noise of 5."""
-    new = metrics(fid_excess=10 + change, fid_noise=4.0)
+    new = metrics(fid_excess=Estimate(10 + change, 2.0, 18.0, 0.0, 4.0))
     rows = {row.name: row for row in comparison.compare([metrics()], [new])}
     assert rows["fid_excess"].noise == pytest.approx(5)
     assert rows["fid_excess"].beyond_noise is beyond
@@ -40,14 +45,15 @@ def test_a_change_must_exceed_the_noise_of_both_sides(change, beyond):
 
 
 def test_the_new_value_is_read_beside_its_null():
-    rows = comparison.compare([metrics()], [metrics(fid_excess=1.0, fid_excess_lo=-7.0)])
+    rows = comparison.compare(
+        [metrics()], [metrics(fid_excess=Estimate(1.0, -7.0, 18.0, 0.0, 3.0))]
+    )
     assert {row.name: row.new.like_real for row in rows} == {"fid_excess": True, "kid": False}
 
 
 def test_a_null_that_is_a_rate_itself_has_noise_too():
-    rate = {"copy_rate": 0.0, "copy_rate_lo": 0.0, "copy_rate_hi": 0.03, "copy_rate_noise": 0.015}
-    for null_noise, like_real in ((0.0, False), (0.03, False), (0.045, True)):
-        both = metrics(**rate, copy_rate_null=0.05, copy_rate_null_noise=null_noise)
+    for margin, like_real in ((0.0, False), (0.03, False), (0.045, True)):
+        both = metrics(copy_rate=Estimate(0.0, 0.0, 0.03, 0.05, 0.015, margin))
         rows = {row.name: row for row in comparison.compare([both], [both])}
         assert rows["copy_rate"].new.like_real is like_real
 
@@ -136,17 +142,12 @@ def test_what_differs_in_identity_does_not_compare(name, value):
         comparison.compare([metrics()], [metrics({name: value})])
 
 
-def test_metrics_of_an_earlier_version_do_not_compare():
-    with pytest.raises(InputError, match="the old metrics have no identity"):
-        comparison.compare([{"fid": 3.0}], [metrics()])
-
-
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """Two commits of metrics and a changed working tree."""
+    """A commit of metrics in an earlier layout, three in today's, and a changed working tree."""
 
-    def write(content: dict) -> None:
-        (tmp_path / "metrics/evaluation.json").write_text(json.dumps(content))
+    def write(content: Metrics) -> None:
+        content.write(tmp_path / "metrics/evaluation.json")
 
     def git(*words: str) -> None:
         subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
@@ -157,11 +158,14 @@ def repository(tmp_path, monkeypatch):
     git("init", "-q", "-b", "main")
     for name in ("user.email", "user.name"):
         git("config", name, "test@example.org")
-    for number, content in enumerate([metrics(), metrics(kid=0.5), metrics({"split": "4567"})]):
-        write(content)
+    (tmp_path / "metrics/evaluation.json").write_text('{"identity": {"n_test": 9}, "fid": 50.0}')
+    states = [None, metrics(), metrics(kid=0.5), metrics({"split": "4567"})]
+    for tag, content in zip(("earlier", "v0", "v1", "v2"), states, strict=True):
+        if content:
+            write(content)
         git("add", "-A")
         git("commit", "-qm", "state")
-        git("tag", f"v{number}")
+        git("tag", tag)
     write(metrics({"split": "4567"}, fid_excess=30.0))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -180,6 +184,16 @@ def test_revisions_and_the_working_tree(repository):
     (repository / "metrics/evaluation.json").unlink()
     with pytest.raises(InputError, match=r"the working tree: has no metrics/evaluation\.json"):
         diff("v0")
+
+
+def test_a_run_before_the_layout_is_refused_and_the_commit_that_changed_it_named(repository):
+    commit = git(repository, "rev-parse", "--short", "v0")
+    with pytest.raises(InputError) as error:
+        diff("earlier", "v1")
+    assert str(error.value) == (
+        f"earlier: metrics/evaluation.json: has the layout from before commit {commit}; expected "
+        "metrics written since (by dvc repro, of readers' answers by python -m stages.reading)"
+    )
 
 
 def test_the_command_exits_1_where_nothing_compares(repository):
@@ -232,7 +246,7 @@ stages:
 
 def record(folder: Path, **given) -> None:
     """dvc.lock and metrics of a run; the kernel distance says which."""
-    content = json.dumps(metrics(kid=given.pop("kid")))
+    content = metrics(kid=given.pop("kid")).to_json()
     (folder / "metrics/evaluation.json").write_text(content)
     filled = dict(photos="aa", train="null", draw="null", guidance=1.5, drawn="cc", page="dd")
     md5 = hashlib.md5(content.encode()).hexdigest()

@@ -1,5 +1,4 @@
 import csv
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +13,8 @@ from mpox.core.errors import InputError
 from mpox.measures import evaluation, frechet, kernel, sheets, ssim
 from mpox.params import Evaluate
 from mpox.pictures import feature_set, features
-from mpox.statistics import estimate, halves
+from mpox.statistics import halves
+from mpox.statistics.estimate import ALL, Metrics
 from stages.evaluate import main
 
 SIZE = 32
@@ -32,10 +32,10 @@ def fill(folder: Path, count: int, seed: int, suffix: str = "png") -> Path:
     return folder
 
 
-def evaluate(*arguments) -> tuple[dict, evaluation.Result]:
-    """The metrics as they are written, and the result itself."""
+def evaluate(*arguments) -> tuple[Metrics, evaluation.Result]:
+    """The metrics as they are read back from their file, and the result itself."""
     found = evaluation.evaluate(*arguments)
-    return estimate.flatten(found.measures), found
+    return Metrics.parse(found.metrics.to_json().encode(), "metrics"), found
 
 
 @pytest.fixture
@@ -74,17 +74,17 @@ def test_numbers_are_those_of_the_formulas(seen, tmp_path):
     assert np.array_equal(seen, expected)
     pixels = torch.tensor(np.stack(expected)).permute(0, 3, 1, 2).float() / 255
     rows = torch.nn.functional.adaptive_avg_pool2d(pixels, 2).flatten(1).numpy()
-    assert metrics["fid"] == pytest.approx(frechet.distance(rows[:12], rows[12:]), rel=1e-5)
-    assert metrics["kid"] == pytest.approx(kernel.distance(rows[:12], rows[12:]), rel=1e-5)
-    assert metrics["fid_excess"] == pytest.approx(
-        metrics["fid_half"] - metrics["fid_floor"], rel=1e-4
+    assert metrics["fid"].value == pytest.approx(frechet.distance(rows[:12], rows[12:]), rel=1e-5)
+    assert metrics["kid"].value == pytest.approx(kernel.distance(rows[:12], rows[12:]), rel=1e-5)
+    assert metrics["fid_excess"].value == pytest.approx(
+        metrics["fid_half"].value - metrics["fid_floor"].value, rel=1e-4
     )
 
 
 def test_identity_says_what_may_be_compared(seen, prepared):
     real, synthetic, training = prepared
     metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
-    identity = metrics["identity"]
+    identity = metrics.identity
     assert identity["features"] == "tiny" and identity["features_sha256"] == "01234567"
     assert {k: v for k, v in identity.items() if k.startswith("n_")} == {
         "n_test": 12, "n_training": 16, "n_synthetic": 14, "n_fid": 12, "n_half": 6,
@@ -94,33 +94,40 @@ def test_identity_says_what_may_be_compared(seen, prepared):
     assert again == metrics
     (training / "000.png").write_bytes((synthetic / "000.png").read_bytes())
     other, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
-    assert other["identity"].pop("split") != identity.pop("split")
-    assert other["identity"] == identity
+    assert other.identity.pop("split") != identity.pop("split")
+    assert other.identity == identity
 
 
-def test_every_value_is_a_scalar_of_six_digits_beside_what_it_is_read_with(seen, prepared):
+def test_every_estimate_has_six_digits_beside_what_it_is_read_with(seen, prepared):
     metrics, _ = evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
-    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    numbers = {k: v for k, v in metrics.items() if k not in ("identity", "by")}
-    by = metrics["by"]["tone"]
-    groups = [number for own in by.values() if isinstance(own, dict) for number in own.values()]
-    for value in [*numbers.values(), by["p"], *groups]:
-        assert isinstance(value, int) or value == float(f"{value:.6g}")
-    for name in (key.removesuffix("_lo") for key in numbers if key.endswith("_lo")):
-        assert numbers[f"{name}_lo"] <= numbers[name] <= numbers[f"{name}_hi"]
+    assert {"all", "by tone", "tone: dark"} <= set(metrics.estimates)
+    for name, found in [pair for own in metrics.estimates.values() for pair in own.items()]:
+        for number in (found.value, found.low, found.high, found.null, found.noise):
+            assert np.isnan(number) or number == float(f"{number:.6g}")
+        if not np.isnan(found.low):
+            assert found.low <= found.value <= found.high, name
     for name in ("precision", "recall", "density", "coverage", "vendi_ratio", "ms_ssim",
                  "repeat_rate", "copy_rate", "ssim_nearest", "kid"):  # fmt: skip
-        assert {f"{name}_null", f"{name}_noise"} < set(numbers)
-    for name in ("precision_hi", "recall_hi", "coverage_hi"):
-        assert numbers[name] <= 1
+        assert not np.isnan([metrics[name].null, metrics[name].noise]).any()
+    for name in ("precision", "recall", "coverage"):
+        assert metrics[name].high <= 1
+
+
+def test_headlines_are_measures_of_all_pictures_to_four_digits(seen, prepared):
+    metrics, _ = evaluate(*prepared[:2], SETTINGS, SIZE, 0, *prepared[2:])
+    assert tuple(metrics.headlines) == evaluation.HEADLINES
+    for name, number in metrics.headlines.items():
+        assert number == pytest.approx(metrics[name].value, rel=5e-4)
+        assert number == float(f"{number:.4g}")
+    alone, _ = evaluate(*prepared[:2], SETTINGS, SIZE, 0)
+    assert set(evaluation.HEADLINES) - set(alone.headlines) == {"copy_rate"}
 
 
 def test_without_training_pictures_nothing_is_said_of_copies(seen, prepared):
     metrics, found = evaluate(*prepared[:2], SETTINGS, SIZE, 0)
-    assert not [
-        key for key in metrics if key.startswith(("copy", "hash", "fid_gap", "ssim_nearest"))
-    ]
-    assert metrics["identity"]["n_training"] == 0
+    of_copies = ("copy", "hash", "fid_gap", "ssim_nearest")
+    assert not [name for name in metrics.estimates[ALL] if name.startswith(of_copies)]
+    assert metrics.identity["n_training"] == 0
     assert found.pairs == []
 
 
@@ -144,12 +151,12 @@ def test_a_copy_is_counted_and_shown_first(seen, prepared):
     for i in (3, 4, 5, 6):
         images.write(synthetic / f"{i:03d}.png", turned)
     metrics, found = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
-    assert metrics["copy_rate"] > 0.28 > clean["copy_rate"]
-    assert metrics["copy_rate_null"] == clean["copy_rate_null"]
-    assert metrics["copy_cosine"] > 0.999 > metrics["copy_threshold"]
-    assert metrics["hash_bits"] <= 2 < clean["hash_bits"]
-    assert metrics["hash_rate"] > 0.28 > clean["hash_rate"]
-    assert metrics["ssim_nearest"] > clean["ssim_nearest"] + 0.15
+    assert metrics["copy_rate"].value > 0.28 > clean["copy_rate"].value
+    assert metrics["copy_rate"].null == clean["copy_rate"].null
+    assert metrics["copy_cosine"].value > 0.999 > metrics["copy_threshold"].value
+    assert metrics["hash_bits"].value <= 2 < clean["hash_bits"].value
+    assert metrics["hash_rate"].value > 0.28 > clean["hash_rate"].value
+    assert metrics["ssim_nearest"].value > clean["ssim_nearest"].value + 0.15
     side = sheets.SIDE
     sheet = sheets.pairs(found.pairs)
     left, right = (sheet[:side, i * side : (i + 1) * side] for i in (0, 1))
@@ -163,16 +170,16 @@ def test_a_collapsed_set_repeats_itself(seen, prepared):
     for i in range(7):
         images.write(synthetic / f"{i:03d}.png", images.read(synthetic / f"{i + 7:03d}.png"))
     metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, *rest)
-    assert metrics["repeat_rate"] > 0.7 > clean["repeat_rate"]
-    assert metrics["vendi_ratio"] < clean["vendi_ratio"]
-    assert metrics["ms_ssim"] > clean["ms_ssim"]
+    assert metrics["repeat_rate"].value > 0.7 > clean["repeat_rate"].value
+    assert metrics["vendi_ratio"].value < clean["vendi_ratio"].value
+    assert metrics["ms_ssim"].value > clean["ms_ssim"].value
 
 
 def test_the_gap_says_which_pictures_were_learnt(seen, prepared):
     real, _, training = prepared
     learnt, _ = evaluate(real, training, SETTINGS, SIZE, 0, training)
     held_out, _ = evaluate(real, real, SETTINGS, SIZE, 0, training)
-    assert learnt["fid_gap"] > 0 > held_out["fid_gap"]
+    assert learnt["fid_gap"].value > 0 > held_out["fid_gap"].value
 
 
 def test_a_picture_the_table_does_not_list_is_named(seen, prepared):
@@ -187,7 +194,7 @@ def test_identity_says_whether_patients_are_known(seen, prepared):
 
     def known() -> str:
         metrics, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
-        return metrics["identity"]["patients"]
+        return metrics.identity["patients"]
 
     assert known() == "known"
     rows = {f"{i:03d}.png": ["unknown", i] for i in range(16)}
@@ -205,7 +212,7 @@ def test_what_patients_are_called_changes_no_number(seen, prepared):
     assert again == metrics
     table.write(real, ["patient"], {f"{i:03d}.png": [i // 3] for i in range(12)})
     other, _ = evaluate(real, synthetic, SETTINGS, SIZE, 0, training)
-    assert other["identity"]["split"] != metrics["identity"]["split"]
+    assert other.identity["split"] != metrics.identity["split"]
 
 
 @pytest.mark.parametrize("which", ["test", "train"])
@@ -236,10 +243,10 @@ def test_ssim_pairs_by_name_and_shows_how_little_it_says(seen, tmp_path):
         )
 
     plain = np.full_like(a[0], np.mean(a, axis=(0, 1, 2)).round())
-    assert metrics["ssim"] == pytest.approx(mean_ssim(b), rel=1e-5)
-    assert metrics["ssim_constant"] == pytest.approx(mean_ssim([plain] * 6), rel=1e-5)
-    assert metrics["ssim_real"] == pytest.approx(mean_ssim(a[3:] + a[:3]), rel=1e-5)
-    assert metrics["ssim_constant"] > metrics["ssim_real"]
+    assert metrics["ssim"].value == pytest.approx(mean_ssim(b), rel=1e-5)
+    assert metrics["ssim_constant"].value == pytest.approx(mean_ssim([plain] * 6), rel=1e-5)
+    assert metrics["ssim_real"].value == pytest.approx(mean_ssim(a[3:] + a[:3]), rel=1e-5)
+    assert metrics["ssim_constant"].value > metrics["ssim_real"].value
 
 
 def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
@@ -259,7 +266,7 @@ def test_max_pictures_limits_both_folders(seen, tmp_path):
     real, synthetic = fill(tmp_path / "real", 9, 0), fill(tmp_path / "synthetic", 14, 1)
     settings = SETTINGS.model_copy(update={"max_pictures": 5})
     metrics, _ = evaluate(real, synthetic, settings, SIZE, 0)
-    identity = metrics["identity"]
+    identity = metrics.identity
     assert (identity["n_test"], identity["n_synthetic"], identity["n_fid"]) == (5, 5, 5)
     assert len(seen) == 10
 
@@ -323,8 +330,8 @@ def test_the_stage_writes_the_same_files_each_time(tmp_path):
         "evaluation.json", "contact_sheet.jpg", "suspicious_pairs.jpg", "suspicious_pairs.csv",
         "influences.json",
     }  # fmt: skip
-    numbers = json.loads(written[0]["evaluation.json"])
-    assert numbers["identity"]["features"] == "efficientnet_lite0" and numbers["fid"] > 0
+    found = Metrics.parse(written[0]["evaluation.json"], "evaluation.json")
+    assert found.identity["features"] == "efficientnet_lite0" and found["fid"].value > 0
 
 
 def test_the_table_of_pairs_says_what_the_sheet_shows(seen, prepared, tmp_path):
@@ -361,9 +368,9 @@ def test_features_alone_are_measured_as_in_a_whole_evaluation():
     rng = np.random.default_rng(3)
     one, other = (rng.normal(shift, 1, (60, 8)).astype(np.float32) for shift in (0, 0.4))
     found = evaluation.measure_features(one, other, 7)
-    assert found["fid"] == pytest.approx(frechet.distance(one, other), rel=1e-5)
-    assert found["kid"] == pytest.approx(kernel.distance(one, other), rel=1e-5)
-    assert found["fid_excess_lo"] < found["fid_excess"] < found["fid_excess_hi"]
+    assert found["fid"].value == pytest.approx(frechet.distance(one, other), rel=1e-5)
+    assert found["kid"].value == pytest.approx(kernel.distance(one, other), rel=1e-5)
+    assert found["fid_excess"].low < found["fid_excess"].value < found["fid_excess"].high
     assert found == evaluation.measure_features(one, other, 7)
 
 
@@ -376,6 +383,6 @@ def test_large_sets_measured_by_parts_hold_the_truth(monkeypatch):
         rng = np.random.default_rng(seed)
         one, other = rng.normal(size=(2, 400, 8))
         found = evaluation.measure_features(one, other, seed)
-        held.append([found[f"{x}_lo"] <= found.get(f"{x}_null", 0) <= found[f"{x}_hi"]
-                     for x in ("fid_excess", "kid", "precision", "coverage")])  # fmt: skip
+        names = ("fid_excess", "kid", "precision", "coverage")
+        held.append([found[x].low <= found[x].null <= found[x].high for x in names])
     assert (np.mean(held, axis=0) >= 0.85).all(), np.mean(held, axis=0)

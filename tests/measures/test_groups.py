@@ -13,7 +13,7 @@ from mpox.measures import groups
 from mpox.photos import splits
 from mpox.pictures.feature_set import Pictures
 from mpox.statistics import tone
-from mpox.statistics.estimate import Z
+from mpox.statistics.estimate import ALL, Z
 
 EACH = 4  # pictures of a test patient
 
@@ -144,14 +144,15 @@ def test_each_group_has_its_numbers_and_a_small_one_is_counted_and_not_judged(tm
     for folder, values in ((test, site), (fake, ["arm"] * 30 + ["leg"] * 74)):
         rows = {path.name: [value] for path, value in zip(folder.paths, values, strict=True)}
         table.write(folder.folder, ["site"], rows)
-    by = groups.measure(test, fake, ["site"], 5, rng)["by"]["site"]
-    assert (by["arm"]["n_real"], by["arm"]["n_synthetic"]) == (60, 30)
-    assert by["leg"]["share_off"].value == pytest.approx(74 / 104 - 40 / 104)
-    assert by["leg"]["share_off"].low > 0 and by["arm"]["share_off"].high < 0
-    assert {"precision", "coverage"} <= by["arm"].keys()
-    assert by["face"]["n_real"] == 4 and "precision" not in by["face"]
+    by = groups.measure(test, fake, ["site"], 5, rng)
+    arm, leg, face = (by[f"site: {name}"] for name in ("arm", "leg", "face"))
+    assert (arm["n_real"].value, arm["n_synthetic"].value) == (60, 30)
+    assert leg["share_off"].value == pytest.approx(74 / 104 - 40 / 104)
+    assert leg["share_off"].low > 0 and arm["share_off"].high < 0
+    assert {"precision", "coverage"} <= arm.keys()
+    assert face["n_real"].value == 4 and "precision" not in face
     # Features of one distribution: what the group has is what its own test pictures have.
-    assert by["arm"]["precision"].like_real and by["leg"]["coverage"].like_real
+    assert arm["precision"].like_real and leg["coverage"].like_real
 
 
 def test_tones_asked_and_drawn_are_held_against_each_other(tmp_path):
@@ -162,10 +163,10 @@ def test_tones_asked_and_drawn_are_held_against_each_other(tmp_path):
     test = pictures(tmp_path / "test", angle, one)
     for name, order in (("same", angle), ("turned", -angle)):
         fake = pictures(tmp_path / name, order, one, asked)
-        found = groups.measure(test, fake, ["tone"], 5, rng)["by"]["tone"]["asked"]
+        found = groups.measure(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
         assert found == pytest.approx(1 if name == "same" else -1, abs=0.01)
     fake = pictures(tmp_path / "lab", angle, one, ["IV", "V", "VI"] * 12)  # a lab's own scale
-    assert "asked" not in groups.measure(test, fake, ["tone"], 5, rng)["by"]["tone"]
+    assert "asked" not in groups.measure(test, fake, ["tone"], 5, rng)["by tone"]
 
 
 def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
@@ -176,7 +177,7 @@ def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
     for name, shift, like in (("alike", 0, True), ("darker", -40, False)):
         one, own = fresh(rng, every)
         fake = pictures(tmp_path / name, one + shift, own)
-        found = groups.measure(test, fake, [], 5, rng)["tone_distance"]
+        found = groups.measure(test, fake, [], 5, rng)[ALL]["tone_distance"]
         assert found.like_real == like, name
         angles = [[tone.typology_angle(each) for each in side.pixels] for side in (test, fake)]
         assert found.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
@@ -198,7 +199,7 @@ def test_the_noise_of_a_distance_of_tones_is_what_other_drawings_of_these_prompt
         fake = pictures(tmp_path / str(k), asked - 15 + rng.normal(0, 12, 104), own)
         for name, strata in (("asked", prompts), ("unknown", [""] * 104)):
             side = replace(fake, strata=strata)
-            found[name].append(groups.measure(test, side, [], 5, rng)["tone_distance"])
+            found[name].append(groups.measure(test, side, [], 5, rng)[ALL]["tone_distance"])
     of_drawings = np.std([each.value for each in found["asked"]], ddof=1)
     stated = {k: np.mean([each.noise / Z for each in v]) / of_drawings for k, v in found.items()}
     assert 0.75 <= stated["asked"] <= 1.33
@@ -216,7 +217,7 @@ def test_shares_that_prompts_lay_down_have_no_chance_of_their_own(tmp_path):
     width = {}
     for name, strata in (("asked", sites), ("unknown", [""] * 104)):
         side = replace(fake, strata=strata)
-        off = groups.measure(test, side, ["site"], 5, rng)["by"]["site"]["arm"]["share_off"]
+        off = groups.measure(test, side, ["site"], 5, rng)["site: arm"]["share_off"]
         width[name] = off.high - off.low
     assert width["unknown"] / width["asked"] == pytest.approx(np.sqrt(2), rel=0.12)
 
@@ -229,6 +230,6 @@ def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp
         rows = {path.name: ["p" if k % 2 else "asked"] for k, path in enumerate(side.paths)}
         table.write(tmp_path / name, ["site"], rows)
         sides.append(side)
-    found = groups.measure(*sides, ["site"], 5, rng)["by"]["site"]
-    assert found["p"] == 1.0
-    assert found["'p'"]["n_real"] == found["'asked'"]["n_real"] == 12
+    found = groups.measure(*sides, ["site"], 5, rng)
+    assert found["by site"]["p"].value == 1.0
+    assert found["site: p"]["n_real"].value == found["site: asked"]["n_real"].value == 12

@@ -31,6 +31,7 @@ from mpox.core.errors import InputError
 from mpox.embedded import phantom
 from mpox.params import Data
 from mpox.photos import inspection, keypoints, preparation
+from mpox.statistics.estimate import Metrics
 
 GIGABYTES = 2  # a process may take at most
 MANY = 10_000  # pictures
@@ -283,7 +284,7 @@ def skipped(source, tmp_path_factory) -> tuple[dict[str, dict[str, str]], dict[s
     assert done.returncode == 0, done.stderr
     with (out / "manifest.csv").open(newline="", errors="surrogateescape") as table:
         rows = {row["source"]: row for row in csv.DictReader(table)}
-    return rows, json.loads(out.with_name("prepare.json").read_text()), out
+    return rows, Metrics.read(out.with_name("prepare.json")).counts, out
 
 
 def test_skip_refuses_the_bad_for_their_reason_and_nothing_else(skipped):

@@ -195,16 +195,17 @@ def test_answers_are_scored_against_the_key(saved, folders):
     assert [each.reader for each in read] == ["ann", "bob", "zoe"]
     pictures = {"test": folders[0], "synthetic": folders[1]}
     found = study.measure(key, read, settings(), pictures, SIDE)
-    assert found["identity"] | {"kit": ""} == {
+    assert found.identity | {"kit": ""} == {
         "kit": "", "readers": 3, "n_real": 12, "n_synthetic": 12, "margin": 0.1,
     }  # fmt: skip
     once = [own for own, row in key.items() if not row["repeat_of"]]
     for k, reader in enumerate(read, 1):
         right = np.mean([reader.rows[own]["class"] == key[own]["class"] for own in once])
-        assert found["by_reader"][f"R{k}"]["accuracy"].value == pytest.approx(right)
+        assert found["accuracy", f"reader: R{k}"].value == pytest.approx(right)
     accuracy = found["accuracy"]
     assert accuracy.low < accuracy.value < accuracy.high
-    assert "zoe" not in json.dumps(found, default=str)
+    assert found.headlines == {"reader_accuracy": accuracy.value}
+    assert "zoe" not in found.to_json()
     assert 0 <= found["consistency"].value <= 1
 
 
@@ -215,7 +216,7 @@ def test_a_left_out_picture_is_refused_or_counted(saved, folders, tmp_path):
         answers.read(files, key, incomplete=False)
     read = answers.read(files, key, incomplete=True)
     pictures = {"test": folders[0], "synthetic": folders[1]}
-    found = study.measure(key, read, settings(), pictures, SIDE)["identity"]
+    found = study.measure(key, read, settings(), pictures, SIDE).identity
     assert found["n_real"] + found["n_synthetic"] in (21, 22, 23, 24)
 
 

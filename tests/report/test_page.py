@@ -20,6 +20,7 @@ from mpox.core import folders, table
 from mpox.core.errors import InputError
 from mpox.params import Params
 from mpox.report import data, html, page, pictures, provenance
+from mpox.statistics.estimate import Estimate, Metrics
 
 HOSTILE = [
     "<script>window.hostile = 1</script>",
@@ -85,13 +86,14 @@ def test_nothing_is_loaded_and_no_script_but_our_own_may_run(tmp_path):
     assert len(own) == len(set(own))
 
 
-def by_group(name: str) -> dict:
+def by_group(name: str) -> Metrics:
     """An evaluation by site, one of which has this name."""
-    own = {"n_real": 30, "n_synthetic": 40, "share_real": 0.3, "share_synthetic": 0.4,
-           "share_off": 0.1, "share_off_lo": -0.1, "share_off_hi": 0.2}  # fmt: skip
-    judged = {f"{m}{s}": 0.5 for m in ("precision", "coverage")
-              for s in ("", "_lo", "_hi", "_null", "_noise")}  # fmt: skip
-    return evaluation(6, by={"site": {"p": 0.3, name: own, "arm": own | judged}})
+    own = {"n_real": Estimate(30), "n_synthetic": Estimate(40), "share_real": Estimate(0.3),
+           "share_synthetic": Estimate(0.4), "share_off": Estimate(0.1, -0.1, 0.2)}  # fmt: skip
+    judged = dict.fromkeys(("precision", "coverage"), Estimate(*[0.5] * 5))
+    p = {"p": Estimate(0.3)}
+    groups = {"by site": p, f"site: {name}": own, "site: arm": own | judged}
+    return evaluation(6, groups=groups | {"by by whom": p, "by whom: a nurse": own})
 
 
 def test_groups_stand_in_a_table_and_one_that_is_too_small_is_not_judged(tmp_path):
@@ -99,6 +101,7 @@ def test_groups_stand_in_a_table_and_one_that_is_too_small_is_not_judged(tmp_pat
     found = " ".join(found.split())
     assert "By site" in found and "leg 30 (30 %) 40 (40 %) +10 (-10 … +20) too few" in found
     assert "arm 30 (30 %) 40 (40 %) +10 (-10 … +20) 0.50 (0.50 … 0.50) 0.50" in found
+    assert "By by whom" in found and "a nurse 30 (30 %)" in found
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -268,7 +271,7 @@ def test_versions_are_the_locks(tmp_path):
 # ---------------------------------------------------------------- for a paper
 
 
-def text_of(tmp_path, metrics: dict | None = None, **changes: str) -> str:
+def text_of(tmp_path, metrics: Metrics | None = None, **changes: str) -> str:
     run = finished(tmp_path, changes=changes, metrics=metrics)
     return " ".join(Page(page.build(run)).text.split())
 
@@ -306,7 +309,7 @@ def test_the_methods_have_the_runs_numbers(tmp_path):
 
 
 def test_what_a_guideline_asks_is_answered_from_the_numbers_or_left_to_the_authors(tmp_path):
-    metrics = evaluation(recall=0.61, copy_rate=0.02, copy_rate_hi=0.07)
+    metrics = evaluation(recall=0.61, copy_rate=(0.02, 0.0, 0.07))
     made = page.build(finished(tmp_path, metrics=metrics))
     assert "recall 0.61 (real photos 0.80)" in made
     assert "2.0 % (up to 7.0 %) are as like a training photo" in made
@@ -328,9 +331,13 @@ def test_the_citation_is_of_this_version():
 def test_what_is_missing_is_named(tmp_path):
     (finished(tmp_path / "a").metrics / "evaluation.json").write_text("<<<<<<<")
     (finished(tmp_path / "b").synthetic / table.NAME).unlink()
+    (finished(tmp_path / "c").metrics / "reading.json").write_text('{"ran": true, "accuracy": 0.5}')
+    (finished(tmp_path / "d").metrics / "train/metrics.json").write_text("<<<<<<<")
     for name, said in (
         ("a", r"evaluation\.json: no JSON"),
         ("b", r"synthetic: has no metadata\.csv"),
+        ("c", r"reading\.json: has the layout from before "),
+        ("d", r"train/metrics\.json: no JSON"),
     ):
         folder = tmp_path / name
         broken = replace(

@@ -4,22 +4,23 @@ import pytest
 from runs import finished
 
 from mpox.report import page, reading
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 
-def study(value: float, low: float, high: float, equivalent: bool = False) -> dict:
+def study(value: float, low: float, high: float, equivalent: bool = False) -> Metrics:
     """metrics/reading.json of three readers with this pooled accuracy."""
-    names = {*reading.TITLES} - {"accuracy"}
-    found: dict = {"ran": True, "accuracy": value, "accuracy_lo": low, "accuracy_hi": high,
-                   "equivalent": equivalent, "kappa_class": 0.2, "consistency": 0.8}  # fmt: skip
-    for name in names:
-        found |= {name: 0.1, f"{name}_lo": -0.2, f"{name}_hi": 0.4}
-    rates = ("accuracy", "sensitivity", "specificity")
-    one = {f"{name}{end}": 0.5 for name in rates for end in ("", "_lo", "_hi")}
-    found["by_reader"] = {f"R{k}": one | {"d_prime": 0.1, "auroc": 0.5} for k in (1, 2, 3)}
-    found["by"] = {"tone": {"dark": {"n_real": 2, "n_synthetic": 3}}}
-    return found | {
-        "identity": {"kit": "0", "readers": 3, "n_real": 26, "n_synthetic": 26, "margin": 0.1}
+    found = dict.fromkeys(reading.TITLES, Estimate(0.1, -0.2, 0.4)) | {
+        "accuracy": Estimate(value, low, high),
+        "equivalent": Estimate(int(equivalent)),
+        "kappa_class": Estimate(0.2),
+        "consistency": Estimate(0.8),
     }
+    one = dict.fromkeys(("accuracy", "sensitivity", "specificity"), Estimate(0.5, 0.5, 0.5))
+    one |= {"d_prime": Estimate(0.1), "auroc": Estimate(0.5)}
+    groups = {f"reader: R{k}": one for k in (1, 2, 3)}
+    groups["tone: dark"] = {"n_real": Estimate(2), "n_synthetic": Estimate(3)}
+    identity = {"kit": "0", "readers": 3, "n_real": 26, "n_synthetic": 26, "margin": 0.1}
+    return Metrics({ALL: found, **groups}, identity)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from runs import finished, utility
 
 from mpox.report import page
 from mpox.report import utility as section
+from mpox.statistics.estimate import Estimate, Metrics
 
 UP, NONE, DOWN = (0.03, 0.01, 0.05), (0.001, -0.02, 0.022), (-0.04, -0.06, -0.02)
 
@@ -33,11 +34,11 @@ def test_only_what_is_beyond_chance_placebo_and_augmentation_is_called_help(gain
 def test_an_alarm_and_a_faultless_classifier_leave_nothing_to_say():
     gains = dict.fromkeys(("gain", "over_placebo", "over_augmented"), UP)
     alarmed = utility(**gains)
-    alarmed["guards"]["masked_alarm"] = True
+    alarmed.estimates["guard: masked"]["alarm"] = Estimate(1)
     state, text = section.verdict(alarmed)
     assert state == "unsure" and "surroundings alone tell" in text
     faultless = utility(gain=(0.0, 0.0, 0.0))
-    faultless["arms"]["both_100"]["detectable"] = 0.0
+    faultless.estimates["both_100"]["detectable"] = Estimate(0.0)
     assert "makes no mistake" in section.verdict(faultless)[1]
 
 
@@ -50,5 +51,5 @@ def test_the_page_has_every_arm_and_says_where_nothing_was_asked(tmp_path):
     text = page.build(finished(tmp_path / "one", trial=utility(hostile)))
     assert "and 1 synthetic for each of mpox" in text and "real photos alone" in text
     assert hostile not in text and "tells synthetic from real pictures" in text
-    text = page.build(finished(tmp_path / "two", trial={"ran": False}))
+    text = page.build(finished(tmp_path / "two", trial=Metrics()))
     assert "Whether they help a classifier is not asked" in text

@@ -1,10 +1,11 @@
 """Each rule's sentence on numbers whose right reading is known."""
 
 import pytest
-from runs import evaluation, preparation
+from runs import evaluation, preparation, without_training
 
 from mpox.report import words
 from mpox.report.measures import MEASURES
+from mpox.statistics.estimate import Estimate
 
 
 def said(preparation_changes: dict | None = None, **changes) -> dict[str, words.Sentence]:
@@ -36,26 +37,25 @@ def test_a_perfect_set_has_no_fault_and_no_claim_of_being_alike():
 @pytest.mark.parametrize(
     ("changes", "rule", "measure", "text"),
     [
-        ({"fid_excess": 30.0, "fid_excess_lo": 10.0, "fid_excess_hi": 50.0}, "told apart",
+        ({"fid_excess": (30.0, 10.0, 50.0)}, "told apart",
          "fid_excess", "They can be told from real photos (Fréchet distance beyond the floor 30, "
          "interval 10 to 50, 0 for real photos; p = 0.4)"),
         ({"kid_p": 0.002}, "told apart", "kid", "A test tells them from real photos (p = 0.002)"),
-        ({"precision": 0.5, "precision_lo": 0.4, "precision_hi": 0.6}, "implausible", "precision",
+        ({"precision": (0.5, 0.4, 0.6)}, "implausible", "precision",
          "Too many are implausible: 50 % (40 % to 60 %; of other real photos 80 %)"),
-        ({"density": 0.3, "density_lo": 0.2, "density_hi": 0.4}, "implausible", "density",
+        ({"density": (0.3, 0.2, 0.4)}, "implausible", "density",
          "Too many are implausible"),
-        ({"coverage": 0.3, "coverage_lo": 0.2, "coverage_hi": 0.4}, "missing", "coverage",
+        ({"coverage": (0.3, 0.2, 0.4)}, "missing", "coverage",
          "Some of what real photos show is missing or too rare"),
-        ({"repeat_rate": 0.5, "repeat_rate_lo": 0.4, "repeat_rate_hi": 0.6}, "alike",
-         "repeat_rate", "They are too alike (50 % repeat another one"),
-        ({"vendi_ratio": 0.5, "vendi_ratio_lo": 0.4, "vendi_ratio_hi": 0.6}, "alike",
-         "vendi_ratio", "too alike"),
-        ({"ms_ssim": 0.4, "ms_ssim_lo": 0.3, "ms_ssim_hi": 0.5}, "alike", "ms_ssim", "too alike"),
-        ({"copy_rate": 0.1, "copy_rate_lo": 0.05, "copy_rate_hi": 0.18}, "copies", "copy_rate",
+        ({"repeat_rate": (0.5, 0.4, 0.6)}, "alike", "repeat_rate",
+         "They are too alike (50 % repeat another one"),
+        ({"vendi_ratio": (0.5, 0.4, 0.6)}, "alike", "vendi_ratio", "too alike"),
+        ({"ms_ssim": (0.4, 0.3, 0.5)}, "alike", "ms_ssim", "too alike"),
+        ({"copy_rate": (0.1, 0.05, 0.18)}, "copies", "copy_rate",
          "Some are copies of training photos: 10 of 100"),
-        ({"hash_rate": 0.1, "hash_rate_lo": 0.05, "hash_rate_hi": 0.18}, "copies", "hash_rate",
+        ({"hash_rate": (0.1, 0.05, 0.18)}, "copies", "hash_rate",
          "Some are copies of training photos: 10 of 100"),
-        ({"fid_gap": 30.0, "fid_gap_lo": 10.0, "fid_gap_hi": 50.0}, "copies", "fid_gap",
+        ({"fid_gap": (30.0, 10.0, 50.0)}, "copies", "fid_gap",
          "nearer to the training photos than to the test photos"),
     ],
 )  # fmt: skip
@@ -68,30 +68,27 @@ def test_a_fault_is_named_and_leads_to_its_numbers(changes, rule, measure, text)
 
 @pytest.mark.parametrize("name", ["precision", "density", "recall", "coverage", "vendi_ratio"])
 def test_better_than_real_photos_is_no_fault(name):
-    changes = {name: 2.0, f"{name}_lo": 1.9, f"{name}_hi": 2.1}
-    assert off(said(**changes)) == set()
+    assert off(said(**{name: (2.0, 1.9, 2.1)})) == set()
 
 
 def test_where_n_is_too_small_nothing_is_called_fine():
     """An interval in which half of the null lies cannot see that half is gone."""
-    wide = {"precision": 0.7, "precision_lo": 0.25, "precision_hi": 1.0}
-    found = said(**wide)
+    found = said(precision=(0.7, 0.25, 1.0))
     assert "too few pictures to tell" in found["enough"].text
     assert found["enough"].state == "unsure"
     assert {each.state for each in found.values()} == {"fact", "unsure", "fine"}
     assert [rule for rule, each in found.items() if each.state == "fine"] == ["copies"]
-    narrow = {"precision": 0.7, "precision_lo": 0.31, "precision_hi": 1.0}
-    assert "enough" not in said(**narrow)
+    assert "enough" not in said(precision=(0.7, 0.31, 1.0))
 
 
 def test_few_pictures_leave_many_copies_possible():
-    found = said(n=8, copy_rate_hi=0.37)
+    found = said(n=8, copy_rate=(0.0, 0.0, 0.37))
     assert found["copies"].state == "unsure"
     assert "None of the 8" in found["copies"].text and "37 %" in found["copies"].text
 
 
 def test_copies_within_false_alarms_are_counted_and_no_fault():
-    found = said(copy_rate=0.02, copy_rate_lo=0.002, copy_rate_hi=0.07)
+    found = said(copy_rate=(0.02, 0.002, 0.07))
     assert found["copies"].state == "unsure"
     assert "2 of 100 are as like a training photo as a copy would be, no more than chance" in (
         found["copies"].text
@@ -106,10 +103,7 @@ def test_unknown_patients_come_first_and_no_number_of_them_is_given():
 
 
 def test_without_training_photos_nothing_is_said_of_copies():
-    metrics = evaluation(identity={"n_training": 0})
-    for name in list(metrics):
-        if name.startswith(("copy", "hash", "fid_gap")):
-            del metrics[name]
+    metrics = without_training(evaluation(identity={"n_training": 0}))
     found = {each.rule: each for each in words.sentences(metrics, preparation())}
     assert "Nothing is said of copies" in found["copies"].text
     assert found["copies"].state == "unsure"
@@ -120,17 +114,18 @@ def test_without_training_photos_nothing_is_said_of_copies():
 
 
 def for_whom(p: float, **groups: dict) -> words.Sentence:
-    return said(by={"tone": {"p": p, **groups}})["for whom"]
+    tones = {f"tone: {name}": own for name, own in groups.items()}
+    return said(groups={"by tone": {"p": Estimate(p)}, **tones})["for whom"]
 
 
 def group(real: float, synthetic: float, width: float, precision: float | None = None) -> dict:
     """Its shares, and its precision beside a null of 0.8 and chance of ±0.1."""
     off = synthetic - real
-    own = {"n_real": 25, "n_synthetic": 25, "share_real": real, "share_synthetic": synthetic,
-           "share_off": off, "share_off_lo": off - width, "share_off_hi": off + width}  # fmt: skip
+    own = {"n_real": Estimate(25), "n_synthetic": Estimate(25), "share_real": Estimate(real),
+           "share_synthetic": Estimate(synthetic),
+           "share_off": Estimate(off, off - width, off + width)}  # fmt: skip
     if precision is not None:
-        own |= {"precision": precision, "precision_lo": precision - 0.1,
-                "precision_hi": precision + 0.1, "precision_null": 0.8}  # fmt: skip
+        own["precision"] = Estimate(precision, precision - 0.1, precision + 0.1, 0.8)
     return own
 
 

@@ -14,7 +14,6 @@ from mpox.embedded import phantom
 from mpox.measures import evaluation
 from mpox.pictures import feature_set, features
 from mpox.report import words
-from mpox.statistics import estimate
 
 SIDE = 48  # pixels
 PATIENTS = {"test": 16, "training": 16}  # of four pictures each
@@ -50,7 +49,7 @@ def said(tmp_path_factory):
 
     def sentences(name: str, pictures: list[np.ndarray]) -> dict[str, words.Sentence]:
         measured = evaluation.measure(test, collect(name, pictures), train, extractor, 0)
-        found = words.sentences(estimate.flatten(measured), counts)
+        found = words.sentences(measured, counts)
         return {sentence.rule: sentence for sentence in found}
 
     return sentences

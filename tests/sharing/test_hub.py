@@ -10,10 +10,10 @@ from runs import evaluation, preparation, privacy
 from mpox.core.errors import InputError
 from mpox.model import lora
 from mpox.sharing import hub
+from mpox.statistics.estimate import Metrics
 from mpox.training import card
 
 COUNTS = {"photos": 128, "pictures": 512, "held_out": 24}
-LOW = {"auc_lo": 0.4, "auc_hi": 0.59}
 
 
 @pytest.fixture
@@ -28,16 +28,14 @@ def adapter(small, tmp_path) -> Path:
     return folder
 
 
-def attack(**changes) -> dict:
-    found = privacy(**changes)
-    found["identity"]["lora_sha256"] = hashlib.sha256(b"weights").hexdigest()
-    return found
+def attack(high: float = 0.59) -> Metrics:
+    return privacy(hashlib.sha256(b"weights").hexdigest(), 0.4, high)
 
 
 def test_the_hub_reads_the_measures_and_nothing_else_goes_along(adapter, tmp_path):
     out = tmp_path / "out"
-    found = evaluation(copy_rate=0.01, copy_rate_hi=0.04)
-    hub.write(out, adapter, found, preparation(), attack(**LOW), False)
+    found = evaluation(copy_rate=(0.01, 0.0, 0.04))
+    hub.write(out, adapter, found, preparation(), attack(), False)
     assert sorted(each.name for each in out.iterdir()) == ["README.md", lora.FILE_NAME]
     assert (out / lora.FILE_NAME).read_bytes() == b"weights"
     loaded = ModelCard.load(out / "README.md")
@@ -55,7 +53,7 @@ def test_no_path_of_this_machine_is_shared(small, adapter, tmp_path):
     """As of `model.path: /srv/home/NAME/models/sd15`: who downloads the LoRA has no such folder."""
     base = tmp_path / "jane.doe" / "models" / "dermatology-sd"
     card.write(adapter, card.Summary(base, small.train, 64, 1234, 350, COUNTS, True))
-    hub.write(tmp_path / "out", adapter, evaluation(), preparation(), attack(**LOW), True)
+    hub.write(tmp_path / "out", adapter, evaluation(), preparation(), attack(), True)
     text = (tmp_path / "out/README.md").read_text()
     assert "jane.doe" not in text and "models/" not in text
     assert "for the UNet of `dermatology-sd`" in text
@@ -65,16 +63,16 @@ def test_no_path_of_this_machine_is_shared(small, adapter, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "numbers", "reason"),
+    ("changes", "high", "reason"),
     [
-        ({"copy_rate_hi": 0.051}, LOW, "copy_rate_hi is 0.051, above 0.05"),
-        ({}, LOW | {"auc_hi": 0.61}, "auc_hi of metrics/privacy.json is 0.610, above 0.6"),
+        ({"copy_rate": (0.0, 0.0, 0.051)}, 0.59, "copy_rate may be as high as 0.051, above 0.05"),
+        ({}, 0.61, "auc of metrics/privacy.json may be as high as 0.610, above 0.6"),
     ],
 )
 def test_what_may_give_patients_away_asks_for_a_flag_and_says_why(
-    adapter, tmp_path, changes, numbers, reason
+    adapter, tmp_path, changes, high, reason
 ):
-    given = (tmp_path / "out", adapter, evaluation(**changes), preparation(), attack(**numbers))
+    given = (tmp_path / "out", adapter, evaluation(**changes), preparation(), attack(high))
     with pytest.raises(InputError, match=reason) as refused:
         hub.write(*given, False)
     assert "--accept-risk" in str(refused.value) and len(str(refused.value).splitlines()) == 2

@@ -17,7 +17,7 @@ def test_what_comes_in_pairs_is_half_the_evidence():
     bounds = binomtest(5, 50).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
     null = binomtest(1, 40).proportion_ci(method="exact")
-    assert found.null_noise == pytest.approx((null.high - null.low) / 2)
+    assert found.null_margin == pytest.approx((null.high - null.low) / 2)
 
 
 def test_the_interval_covers_rates_whose_pictures_come_in_pairs():

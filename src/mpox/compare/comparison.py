@@ -6,7 +6,7 @@ from statistics import fmean, stdev, variance
 from typing import Any, NamedTuple
 
 from mpox.core.errors import InputError
-from mpox.statistics.estimate import Estimate, Influence, read
+from mpox.statistics.estimate import Estimate, Influence, Metrics
 
 MEASURES = (
     "fid_excess", "kid", "precision", "recall", "density", "coverage", "tone_distance",
@@ -74,11 +74,11 @@ def welch(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def compare(
-    olds: Sequence[Mapping[str, Any]],
-    news: Sequence[Mapping[str, Any]],
+    olds: Sequence[Metrics],
+    news: Sequence[Metrics],
     influences: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None] = (None, None),
 ) -> list[Row]:
-    """The rows of the contents of metrics/evaluation.json, each side's own first.
+    """The rows of what metrics/evaluation.json holds of either side, its own first.
 
     After it come those of its replicates; `influences`: of both sides, data/evaluation's
     influences.json, if it is to be had. Both have the same test pictures, so what these contribute
@@ -89,28 +89,20 @@ def compare(
     then no difference says anything of the model.
     """
     old, new = olds[0], news[0]
-    if "identity" not in old or "identity" not in new:
-        side = "old" if "identity" not in old else "new"
-        raise InputError(f"the {side} metrics have no identity: an earlier version wrote them")
-    names = sorted({*old["identity"], *new["identity"]})
     differ = [
-        f"{name}: {old['identity'].get(name)} and {new['identity'].get(name)}"
-        for name in names
-        if old["identity"].get(name) != new["identity"].get(name)
+        f"{name}: {old.identity.get(name)} and {new.identity.get(name)}"
+        for name in sorted({*old.identity, *new.identity})
+        if old.identity.get(name) != new.identity.get(name)
     ]
     if differ:
         raise InputError("\n".join(["these metrics do not compare, they differ in", *differ]))
-    pairs = [(name, read(old, name), read(new, name)) for name in MEASURES]
     paired = _paired(*influences)
-    return [
-        Row(name, one, other, _values_of(olds, name), _values_of(news, name), paired.get(name))
-        for name, one, other in pairs
-        if one and other
-    ]
-
-
-def _values_of(runs: Sequence[Mapping[str, Any]], name: str) -> tuple[float, ...]:
-    return tuple(run[name] for run in runs)
+    rows = []
+    for name in MEASURES:
+        if (one := old.get(name)) and (other := new.get(name)):
+            before, after = (tuple(run[name].value for run in runs) for runs in (olds, news))
+            rows.append(Row(name, one, other, before, after, paired.get(name)))
+    return rows
 
 
 def _paired(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, float]:
@@ -148,9 +140,9 @@ def basis(rows: Sequence[Row]) -> Basis:
     return Basis(said)
 
 
-def markdown(old: Mapping[str, Any], new: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def markdown(old: Metrics, new: Metrics, rows: Sequence[Row]) -> str:
     """The rows as a table of Markdown, below lines on what was measured."""
-    identity = new["identity"]
+    identity = new.identity
     changed = [row.name for row in rows if row.beyond_noise]
     said, how = basis(rows)
     lines = [
@@ -171,9 +163,9 @@ def markdown(old: Mapping[str, Any], new: Mapping[str, Any], rows: Sequence[Row]
             f"| ±{row.noise:.2g} | {verdict} | {row.new.null:.4g} | {state} |"
         )
     for name in BESIDE:
-        if name in old and name in new:
-            change = new[name] - old[name]
-            lines.append(f"| {name} | {old[name]:.4g} | {new[name]:.4g} | {change:+.3g} | | | | |")
+        if (one := old.get(name)) and (other := new.get(name)):
+            numbers = f"{one.value:.4g} | {other.value:.4g} | {other.value - one.value:+.3g}"
+            lines.append(f"| {name} | {numbers} | | | | |")
     return "\n".join([*lines, ""])
 
 

@@ -10,6 +10,7 @@ from mpox.compare import comparison
 from mpox.core.errors import InputError
 from mpox.report import html
 from mpox.report.measures import AXIS, EDGE, MEASURES, place
+from mpox.statistics.estimate import Estimate, Metrics
 
 MOST = 48  # pairs of pictures, spread evenly over the seeds
 BUDGET = 4_000_000  # bytes of them
@@ -21,13 +22,13 @@ class Side:
 
     name: str  # the revision, or "the working tree"
     params: Mapping[str, str]  # by dotted key
-    runs: Sequence[Mapping[str, Any]]  # metrics/evaluation.json, and those of its replicates
+    runs: Sequence[Metrics]  # metrics/evaluation.json, and those of its replicates
     influences: Mapping[str, Any] | None  # data/evaluation/influences.json, if it is to be had
     prompts: Mapping[str, str]  # of the synthetic pictures, by seed; none where they are not here
     picture: Callable[[str], bytes | None]  # the PNG file of a seed, if it is to be had
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
+    def metrics(self) -> Metrics:
         return self.runs[0]
 
 
@@ -112,9 +113,10 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str,
     return [(key, before, after) for key, before, after in pairs if before != after]
 
 
-def _values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def _values(old: Metrics, new: Metrics) -> list[tuple[str, Estimate | None, Estimate | None]]:
     """Measures without a verdict."""
-    return [(name, old.get(name), new.get(name)) for name in MEASURES if name in old or name in new]
+    found = [(name, old.get(name), new.get(name)) for name in MEASURES]
+    return [each for each in found if any(each[1:])]
 
 
 def _pairs(old: Side, new: Side) -> list[tuple[Any, Any]]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -59,7 +59,7 @@ def draw_halves(
 
 def measure(
     test: Pictures, fake: Pictures, draws: Sequence[Draw], k: int, rng: np.random.Generator
-) -> dict[str, Any]:
+) -> dict[str, Estimate]:
     """The measures of two sets, k-th neighbours.
 
     - fid: Fréchet distance of n_fid test pictures from as many synthetic ones;
@@ -92,13 +92,15 @@ def measure(
         return Estimate(of, low, high, null[name], own.noise, influence=own)
 
     return {
-        "fid": frechet.distance(real.rows, synthetic.rows),
-        "fid_half": value["fid"],
-        "fid_floor": null["fid"],
+        "fid": Estimate(frechet.distance(real.rows, synthetic.rows)),
+        "fid_half": Estimate(value["fid"]),
+        "fid_floor": Estimate(null["fid"]),
         "fid_excess": replace(estimate("fid", excess), null=0.0),
         "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
-        "kid_p": kernel.p_value(
-            real.rows[:TESTED], synthetic.rows[:TESTED], real.patients[:TESTED], SWAPS, rng
+        "kid_p": Estimate(
+            kernel.p_value(
+                real.rows[:TESTED], synthetic.rows[:TESTED], real.patients[:TESTED], SWAPS, rng
+            )
         ),
         **{
             name: estimate(name, value[name], 0.0, 1.0 if name in SHARES else np.inf)

@@ -3,7 +3,7 @@
 docs/metrics.md explains each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,16 +17,21 @@ from mpox.params import Evaluate
 from mpox.pictures import features
 from mpox.pictures.feature_set import Pictures, choose, collect, fingerprint
 from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
 SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
+# In DVC's tables, which have room for twenty numbers of all stages (docs/metrics.md).
+HEADLINES = (
+    "fid", "fid_excess", "kid", "precision", "recall", "coverage", "vendi_ratio", "tone_distance",
+    "copy_rate", "ssim",
+)  # fmt: skip
 
 
 class Result(NamedTuple):
     """What an evaluation gives."""
 
-    measures: dict[str, Any]  # estimates and numbers by name, `identity`
+    metrics: Metrics
     contact_sheet: np.ndarray  # uint8 H×W×3
     pairs: list[memorisation.Pair]  # the suspicious ones; none without training pictures
     influences: dict[str, Any]  # of each synthetic picture, as JSON takes them
@@ -66,12 +71,12 @@ def evaluate(
     test, fake, train = sets["real"], sets["synthetic"], sets.get("training")
     sheet = contact_sheet(test, fake)
     if train is None:
-        measures = measure(test, fake, None, extractor, seed, settings.by)
-        return Result(measures, sheet, [], influences(fake, measures))
+        metrics = measure(test, fake, None, extractor, seed, settings.by)
+        return Result(metrics, sheet, [], influences(fake, metrics))
     found = memorisation.neighbours(fake, train)
     pairs = memorisation.suspicious(fake, train, found, sheets.PAIRS)
-    measures = measure(test, fake, train, extractor, seed, settings.by, found)
-    return Result(measures, sheet, pairs, influences(fake, measures))
+    metrics = measure(test, fake, train, extractor, seed, settings.by, found)
+    return Result(metrics, sheet, pairs, influences(fake, metrics))
 
 
 def measure(
@@ -82,7 +87,7 @@ def measure(
     seed: int,
     by: Sequence[str] = (),
     found: memorisation.Neighbours | None = None,
-) -> dict[str, Any]:
+) -> Metrics:
     """All measures, and in `identity` what they are of: where it differs, they do not compare.
 
     `by`: columns of which groups are measured apart. `found`: the neighbours of the synthetic
@@ -95,35 +100,35 @@ def measure(
     draws = distances.draw_halves(test, fake, train, rng("halves"))
     size = len(draws[0].one)
     k = min(NEIGHBOURS, size - 1)
-    measures: dict[str, Any] = {
-        "identity": {
-            "features": extractor.name,
-            "features_sha256": extractor.sha256[:8],
-            "preprocessing": f"square {test.side}, JPEG 95, network {extractor.size}",
-            "split": fingerprint([test] if train is None else [test, train]),
-            "patients": "known" if test.known and (train is None or train.known) else "unknown",
-            "n_test": len(test),
-            "n_training": 0 if train is None else len(train),
-            "n_synthetic": len(fake),
-            "n_fid": min(len(test), len(fake)),
-            "n_half": size,
-            "neighbours": k,
-            "ms_ssim_scales": diversity.scales(test.side),
-        }
+    identity = {
+        "features": extractor.name,
+        "features_sha256": extractor.sha256[:8],
+        "preprocessing": f"square {test.side}, JPEG 95, network {extractor.size}",
+        "split": fingerprint([test] if train is None else [test, train]),
+        "patients": "known" if test.known and (train is None or train.known) else "unknown",
+        "n_test": len(test),
+        "n_training": 0 if train is None else len(train),
+        "n_synthetic": len(fake),
+        "n_fid": min(len(test), len(fake)),
+        "n_half": size,
+        "neighbours": k,
+        "ms_ssim_scales": diversity.scales(test.side),
     }
-    measures |= distances.measure(test, fake, draws, k, rng("distances"))
+    measures = distances.measure(test, fake, draws, k, rng("distances"))
     measures["ms_ssim"] = diversity.ms_ssim(test, fake, rng("diversity"))
     measures["repeat_rate"] = diversity.repeat_rate(test, fake, rng("repeats"))
     if train is not None:
         held_out = memorisation.neighbours(test, train)
         found = found or memorisation.neighbours(fake, train)
         measures |= memorisation.measure(test, fake, train, draws, found, held_out)
-    measures |= groups.measure(test, fake, by, k, rng("groups"))
-    return measures | paired.measure(test, fake)
+    by_group = groups.measure(test, fake, by, k, rng("groups"))
+    measures |= by_group[ALL] | paired.measure(test, fake)
+    headlines = {name: measures[name].value for name in HEADLINES if name in measures}
+    return Metrics({**by_group, ALL: measures}, identity, headlines=headlines)
 
 
-def measure_features(real: np.ndarray, synthetic: np.ndarray, seed: int) -> dict[str, Any]:
-    """What features alone tell, by key as in metrics/evaluation.json, of n×d and m×d float32.
+def measure_features(real: np.ndarray, synthetic: np.ndarray, seed: int) -> dict[str, Estimate]:
+    """What features alone tell, by name as in metrics/evaluation.json, of n×d and m×d float32.
 
     Each row counts as a patient of its own.
     """
@@ -142,10 +147,10 @@ def measure_features(real: np.ndarray, synthetic: np.ndarray, seed: int) -> dict
     k = min(NEIGHBOURS, len(draws[0].one) - 1)
     found = distances.measure(test, fake, draws, k, rng("distances"))
     found["repeat_rate"] = diversity.repeat_rate(test, fake, rng("repeats"))
-    return estimate.flatten(found)
+    return found
 
 
-def influences(fake: Pictures, measures: Mapping[str, Any]) -> dict[str, Any]:
+def influences(fake: Pictures, metrics: Metrics) -> dict[str, Any]:
     """What comparison.compare needs to hold two runs of the same seeds against each other."""
     known = table.read(fake.folder)
     names = [path.relative_to(fake.folder).as_posix() for path in fake.paths]
@@ -154,8 +159,8 @@ def influences(fake: Pictures, measures: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": seeds,
         "measures": {
             name: estimate.influence_to_json(each.influence)
-            for name, each in measures.items()
-            if isinstance(each, Estimate) and each.influence
+            for name, each in metrics.estimates[ALL].items()
+            if each.influence
         },
     }
 

@@ -5,8 +5,7 @@ synthetic alike; of any other column what the folder's table says, for a synthet
 asked of it.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -15,13 +14,12 @@ from mpox.core import table
 from mpox.measures import coverage, distances
 from mpox.pictures.feature_set import Pictures
 from mpox.statistics import halves, tone
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import ALL, Estimate
 
 DRAWS = 999  # of the bootstrap
 FEWEST = 20  # pictures of either side, from which on a group is judged …
 FEWEST_PATIENTS = 5  # … and patients of the test pictures
 GRID = np.arange(-90, 91)  # degrees
-OF_COLUMN = ("p", "asked")  # beside its groups in a column's measures
 
 
 def measure(
@@ -30,18 +28,17 @@ def measure(
     by_columns: Sequence[str],
     k: int,
     rng: np.random.Generator,
-) -> dict[str, Any]:
-    """By column, and `tone_distance`.
+) -> dict[str, dict[str, Estimate]]:
+    """By group and name.
 
-    - tone_distance: Wasserstein distance of the typology angles, in degrees, with the null of what
-      as many pictures of the test pictures' own distribution would have;
-    - by.<column>.p: of how far the groups' shares (of tone, the angles' distribution) are apart, a
-      bootstrap's over patients;
-    - by.<column>.<group>.n_real, n_synthetic, share_real, share_synthetic; share_off, their
+    - all: tone_distance, the Wasserstein distance of the typology angles, in degrees, with the null
+      of what as many pictures of the test pictures' own distribution would have;
+    - by <column>: p, of how far the groups' shares (of tone, the angles' distribution) are apart, a
+      bootstrap's over patients; of tone also asked, Spearman's correlation of the tone asked of
+      synthetic pictures and the angle drawn, where tones were asked in `tone.BANDS`' words;
+    - <column>: <value>: n_real, n_synthetic, share_real, share_synthetic; share_off, their
       difference with an interval over patients; precision and coverage of the group against its own
-      test pictures, where neither side is too small to judge;
-    - by.tone.asked: Spearman's correlation of the tone asked of synthetic pictures and the angle
-      drawn, where tones were asked in `tone.BANDS`' words.
+      test pictures, where neither side is too small to judge.
     """
     real, synthetic = _angles(test), _angles(fake)
     below = (real[:, None] <= GRID).astype(float), (synthetic[:, None] <= GRID).astype(float)
@@ -49,19 +46,18 @@ def measure(
     of_fake = redraw(below[1], fake.patients, rng, fake.strata)
     chance = of_fake - redraw(below[0], test.patients, rng, even)
     off = below[1].mean(0) - below[0].mean(0)
-    found: dict[str, Any] = {"tone_distance": _distance(off, chance, of_fake)}
-    by: dict[str, Any] = {}
+    found = {ALL: {"tone_distance": _distance(off, chance, of_fake)}}
     for column in by_columns:
         if column == "tone":
             groups = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
-            by[column] = _of_column(test, fake, groups, list(tone.BANDS), even, k, rng)
-            by[column]["p"] = difference(below[0], below[1], chance)
-            by[column] |= _asked(fake, synthetic)
+            found |= _of_column(test, fake, column, groups, list(tone.BANDS), even, k, rng)
+            p = Estimate(difference(below[0], below[1], chance))
+            found["by tone"] = {"p": p} | _asked(fake, synthetic)
         else:
             groups = [_said(each, column) for each in (test, fake)]
             names, one = sorted({*groups[0], *groups[1]}), [0] * len(test)
-            by[column] = _of_column(test, fake, groups, names, one, k, rng)
-    return found | ({"by": by} if by else {})
+            found |= _of_column(test, fake, column, groups, names, one, k, rng)
+    return found
 
 
 def _angles(pictures: Pictures) -> np.ndarray:
@@ -144,32 +140,33 @@ def pairs(order: np.ndarray, patients: Sequence[str]) -> list[int]:
 def _of_column(
     test: Pictures,
     fake: Pictures,
+    column: str,
     groups: Sequence[Sequence[str]],
     names: Sequence[str],
     even: Sequence[Hashable],
     k: int,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> dict[str, dict[str, Estimate]]:
     one_hot = [np.array(side)[:, None] == np.array(names) for side in groups]
     real, synthetic = (each.astype(float) for each in one_hot)
     chance = redraw(synthetic, fake.patients, rng, fake.strata)
     chance = chance - redraw(real, test.patients, rng, even)
     low, high = np.quantile(chance, [0.025, 0.975], axis=0) + synthetic.mean(0) - real.mean(0)
-    found: dict[str, Any] = {"p": difference(real, synthetic, chance)}
-    for j, said in enumerate(names):
-        name = repr(said) if said in OF_COLUMN else said
+    found = {f"by {column}": {"p": Estimate(difference(real, synthetic, chance))}}
+    for j, value in enumerate(names):
         own = [np.flatnonzero(each[:, j]) for each in one_hot]
-        shares = real[:, j].mean(), synthetic[:, j].mean()
-        found[name] = {
-            "n_real": len(own[0]),
-            "n_synthetic": len(own[1]),
-            "share_real": float(shares[0]),
-            "share_synthetic": float(shares[1]),
-            "share_off": Estimate(float(shares[1] - shares[0]), float(low[j]), float(high[j]), 0.0),
+        shares = float(real[:, j].mean()), float(synthetic[:, j].mean())
+        group = f"{column}: {value}"
+        found[group] = {
+            "n_real": Estimate(len(own[0])),
+            "n_synthetic": Estimate(len(own[1])),
+            "share_real": Estimate(shares[0]),
+            "share_synthetic": Estimate(shares[1]),
+            "share_off": Estimate(shares[1] - shares[0], float(low[j]), float(high[j]), 0.0),
         }
         patients = {test.patients[i] for i in own[0]}
         if min(map(len, own)) >= FEWEST and len(patients) >= FEWEST_PATIENTS:
-            found[name] |= _quality(test.subset(own[0]), fake.subset(own[1]), k, rng)
+            found[group] |= _quality(test.subset(own[0]), fake.subset(own[1]), k, rng)
     return found
 
 
@@ -197,10 +194,10 @@ def _quality(
     }
 
 
-def _asked(fake: Pictures, angles: np.ndarray) -> Mapping[str, float]:
+def _asked(fake: Pictures, angles: np.ndarray) -> dict[str, Estimate]:
     said = _said(fake, "tone")
     order = list(tone.BANDS)
     if not {*said} <= {*order} or len({*said}) < 2:
         return {}
     light = [-order.index(word) for word in said]
-    return {"asked": float(spearmanr(light, angles)[0])}
+    return {"asked": Estimate(float(spearmanr(light, angles)[0]))}

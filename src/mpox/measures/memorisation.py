@@ -1,7 +1,7 @@
 """Whether the synthetic pictures are nearer to the training pictures than they should be."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def measure(
     draws: Sequence[Draw],
     found: Neighbours,
     held_out: Neighbours,
-) -> dict[str, Any]:
+) -> dict[str, Estimate]:
     """The measures, from the `Neighbours` of the synthetic and of the test pictures.
 
     - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
@@ -102,8 +102,8 @@ def measure(
     fewest, null_fewest = (copies.bits(each.hashes.cosine.max()) for each in (found, held_out))
     return {
         "fid_gap": gap(test, fake, train, draws),
-        "copy_threshold": limit,
-        "hash_threshold": copies.fewer_than(hash_limit),
+        "copy_threshold": Estimate(limit),
+        "hash_threshold": Estimate(copies.fewer_than(hash_limit)),
         "copy_rate": share(found.features, held_out.features, limit),
         "hash_rate": share(found.hashes, held_out.hashes, hash_limit),
         "ssim_nearest": Estimate(

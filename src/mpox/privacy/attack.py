@@ -7,7 +7,6 @@ The attacker has the weights and a patient's photos and guesses from one score, 
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -27,7 +26,9 @@ def by_patient(scores: np.ndarray, patients: Sequence[str]) -> np.ndarray:
     return np.bincount(whose, scores) / np.bincount(whose)
 
 
-def measure(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def measure(
+    members: np.ndarray, others: np.ndarray, rng: np.random.Generator
+) -> dict[str, Estimate]:
     """What scores (m and n, one a patient, higher for members) give away.
 
     - auc: the share of pairs of a member and another in which the member's is higher; its null is
@@ -46,9 +47,9 @@ def measure(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -
         "auc": replace(
             auc_interval(members, others), null=float(np.mean([each.value for each in halved]))
         ),
-        "detectable": detectable(len(members), len(others)),
+        "detectable": Estimate(detectable(len(members), len(others))),
         "tpr": Estimate(found.value, found.low, found.high, null=allowed / len(others)),
-        "false_alarms": float(np.mean(alarms)),
+        "false_alarms": Estimate(float(np.mean(alarms))),
     }
 
 

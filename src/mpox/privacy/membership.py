@@ -1,7 +1,5 @@
 """The membership attack on a LoRA, from folders of photos to numbers."""
 
-from typing import Any
-
 import numpy as np
 
 from mpox.core import folders
@@ -10,9 +8,10 @@ from mpox.core.seeds import derive
 from mpox.model import lora
 from mpox.privacy import attack, losses
 from mpox.privacy.losses import Target
+from mpox.statistics.estimate import ALL, Metrics
 
 
-def measure(training: PictureSet, test: PictureSet, target: Target) -> dict[str, Any]:
+def measure(training: PictureSet, test: PictureSet, target: Target) -> Metrics:
     """What a LoRA trained on `training` gives away of its photos, compared with those in `test`.
 
     As attack.measure has it, patients as the unit, and in `identity` what it is of. Raises
@@ -31,4 +30,5 @@ def measure(training: PictureSet, test: PictureSet, target: Target) -> dict[str,
         "noises": losses.NOISES,
     }
     rng = np.random.default_rng(derive(target.seed, "privacy"))
-    return {"identity": identity} | attack.measure(members, others, rng)
+    measures = attack.measure(members, others, rng)
+    return Metrics({ALL: measures}, identity, headlines={"attack_auc": measures["auc"].value})

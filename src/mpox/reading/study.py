@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from mpox.params import Reading
 from mpox.reading import kit, scores
 from mpox.reading.answers import Answers, Row
 from mpox.statistics import tone
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 FEWEST = 5  # pictures of either class of a tone, from which on it is judged
 
@@ -23,8 +22,8 @@ def measure(
     settings: Reading,
     folders: Mapping[str, Path],
     side: int,
-) -> dict[str, Any]:
-    """Estimates and numbers by name; readers are R1, R2, … in the order of their codes.
+) -> Metrics:
+    """Of all readers, of each and by tone; readers are R1, R2, … in the order of their codes.
 
     `folders`: where the files of the key lie, by the name before the slash. Repeats serve
     consistency alone. A picture that some reader left out counts for none.
@@ -56,65 +55,69 @@ def measure(
         return scores.pooled(statistic, given, synthetic, groups)
 
     right = calls == synthetic
-    return {
-        "ran": True,
-        "identity": {
-            "kit": kit.fingerprint(list(key)),
-            "readers": len(readers),
-            "n_real": int((~synthetic).sum()),
-            "n_synthetic": int(synthetic.sum()),
-            "margin": settings.margin,
-        },
+    equivalent = scores.equivalent(scores.accuracy, calls, synthetic, settings.margin, groups)
+    identity = {
+        "kit": kit.fingerprint(list(key)),
+        "readers": len(readers),
+        "n_real": int((~synthetic).sum()),
+        "n_synthetic": int(synthetic.sum()),
+        "margin": settings.margin,
+    }
+    measures = {
         "accuracy": pooled(scores.accuracy, calls),
         "sensitivity": pooled(scores.sensitivity, calls),
         "specificity": pooled(scores.specificity, calls),
         "d_prime": pooled(scores.d_prime, calls),
         "criterion": pooled(scores.criterion, calls),
         "auroc": pooled(scores.auroc, ratings),
-        "equivalent": scores.equivalent(scores.accuracy, calls, synthetic, settings.margin, groups),
-        "realism_real": float(1 + realism[:, ~synthetic].mean()),
-        "realism_synthetic": float(1 + realism[:, synthetic].mean()),
+        "equivalent": Estimate(int(equivalent)),
+        "realism_real": Estimate(float(1 + realism[:, ~synthetic].mean())),
+        "realism_synthetic": Estimate(float(1 + realism[:, synthetic].mean())),
         "realism_off": pooled(scores.difference, realism.astype(float)),
-        "mpox_real": float(mpox[:, ~synthetic].mean()),
-        "mpox_synthetic": float(mpox[:, synthetic].mean()),
+        "mpox_real": Estimate(float(mpox[:, ~synthetic].mean())),
+        "mpox_synthetic": Estimate(float(mpox[:, synthetic].mean())),
         "mpox_off": pooled(scores.difference, mpox),
         **_agreement(calls, realism),
         **_consistency(key, readers),
-        "by_reader": {
-            f"R{k}": _reader(right[k - 1], calls[k - 1 : k], ratings[k - 1 : k], synthetic)
-            for k in range(1, len(readers) + 1)
-        },
-        "by": {"tone": _by_tone(calls, synthetic, tones, groups)},
     }
+    by_reader = {
+        f"reader: R{k}": _reader(right[k - 1], calls[k - 1 : k], ratings[k - 1 : k], synthetic)
+        for k in range(1, len(readers) + 1)
+    }
+    return Metrics(
+        {ALL: measures, **by_reader, **_by_tone(calls, synthetic, tones, groups)},
+        identity,
+        headlines={"reader_accuracy": measures["accuracy"].value},
+    )
 
 
 def _reader(
     right: np.ndarray, calls: np.ndarray, ratings: np.ndarray, synthetic: np.ndarray
-) -> dict[str, Any]:
+) -> dict[str, Estimate]:
     """One reader's, with exact intervals."""
     return {
         "accuracy": scores.exact(int(right.sum()), len(right)),
         "sensitivity": scores.exact(int(right[synthetic].sum()), int(synthetic.sum())),
         "specificity": scores.exact(int(right[~synthetic].sum()), int((~synthetic).sum())),
-        "d_prime": float(scores.d_prime(calls, synthetic)[0]),
-        "criterion": float(scores.criterion(calls, synthetic)[0]),
-        "auroc": float(scores.auroc(ratings, synthetic)[0]),
+        "d_prime": Estimate(float(scores.d_prime(calls, synthetic)[0])),
+        "criterion": Estimate(float(scores.criterion(calls, synthetic)[0])),
+        "auroc": Estimate(float(scores.auroc(ratings, synthetic)[0])),
     }
 
 
-def _agreement(calls: np.ndarray, realism: np.ndarray) -> dict[str, float]:
+def _agreement(calls: np.ndarray, realism: np.ndarray) -> dict[str, Estimate]:
     """Among two readers or more, where their answers vary at all."""
     if len(calls) < 2:
         return {}
     found = {}
     if len(np.unique(calls)) > 1:
-        found["kappa_class"] = scores.kappa(calls)
+        found["kappa_class"] = Estimate(scores.kappa(calls))
     if len(np.unique(realism)) > 1:
-        found["alpha_realism"] = scores.alpha(realism)
+        found["alpha_realism"] = Estimate(scores.alpha(realism))
     return found
 
 
-def _consistency(key: Mapping[str, Row], readers: Sequence[Answers]) -> dict[str, Any]:
+def _consistency(key: Mapping[str, Row], readers: Sequence[Answers]) -> dict[str, Estimate]:
     """Of pictures shown twice: how often the same reader calls both the same."""
     pairs = [
         reader.rows[own]["class"] == reader.rows[row["repeat_of"]]["class"]
@@ -127,19 +130,20 @@ def _consistency(key: Mapping[str, Row], readers: Sequence[Answers]) -> dict[str
 
 def _by_tone(
     calls: np.ndarray, synthetic: np.ndarray, tones: np.ndarray, groups: list[str]
-) -> dict[str, Any]:
+) -> dict[str, dict[str, Estimate]]:
     """Accuracy by the tone measured in the picture, where both classes have enough of it."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     for word in tone.BANDS:
         own = tones == word
         counts = int((own & ~synthetic).sum()), int((own & synthetic).sum())
         if not any(counts):
             continue
-        found[word] = {"n_real": counts[0], "n_synthetic": counts[1]}
+        group = f"tone: {word}"
+        found[group] = {"n_real": Estimate(counts[0]), "n_synthetic": Estimate(counts[1])}
         if min(counts) >= FEWEST:
             whose = [groups[i] for i in np.flatnonzero(own)]
             of = scores.pooled(scores.accuracy, calls[:, own], synthetic[own], whose)
-            found[word]["accuracy"] = of
+            found[group]["accuracy"] = of
     return found
 
 

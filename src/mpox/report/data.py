@@ -1,5 +1,6 @@
 """Section "Data": what became of the photos, and how light or dark the pictures of each set are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def section(run: Run) -> dict[str, Any]:
     }
 
 
-def flow(counts: dict[str, float]) -> dict[str, Any]:
+def flow(counts: Mapping[str, float]) -> dict[str, Any]:
     """From every file found to the sets, as CONSORT draws a trial; `counts`: prepare.json's."""
     left_out = {
         "no picture (tables, videos, other files)": counts["other_files"],

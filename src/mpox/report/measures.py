@@ -5,7 +5,6 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from mpox.report.run import Run
-from mpox.statistics import estimate
 from mpox.statistics.estimate import Estimate
 
 
@@ -121,13 +120,16 @@ def section(run: Run) -> dict[str, Any]:
         "families": rows(run),
         "identity": run.identity,
         "others": {
-            name: (run.evaluation[name], run.evaluation.get(f"{name}_null"), said)
+            name: (found, said)
             for name, said in OTHERS.items()
-            if name in run.evaluation
+            if (found := run.evaluation.get(name))
         },
         "axis": AXIS,
-        "by": run.evaluation.get("by", {}),
-        "estimate": estimate.read,
+        "by": {
+            column: (found, run.evaluation.within(f"{column}: "))
+            for column, found in run.evaluation.within("by ").items()
+            if "p" in found  # not a value of a column called "by …"
+        },
     }
 
 
@@ -135,9 +137,9 @@ def rows(run: Run) -> dict[str, list[Row]]:
     """By family; without training pictures an evaluation has none of copies."""
     found = {
         family: [
-            Row(about, run.estimate(about.name), run.identity[about.n])
+            Row(about, estimate, run.identity[about.n])
             for about in measures
-            if about.name in run.evaluation
+            if (estimate := run.evaluation.get(about.name))
         ]
         for family, measures in FAMILIES.items()
     }

@@ -94,10 +94,11 @@ def _claim(run: Run) -> tuple[Item, ...]:
 
 def _metric(run: Run) -> tuple[Item, ...]:
     counts, of, rate = run.preparation, run.identity, run.evaluation
+    copied, recall, coverage = rate.get("copy_rate"), rate["recall"], rate["coverage"]
     copies = (
-        f"{100 * rate['copy_rate']:.1f} % (up to {100 * rate['copy_rate_hi']:.1f} %) are as like a "
+        f"{100 * copied.value:.1f} % (up to {100 * copied.high:.1f} %) are as like a "
         "training photo as a copy"
-        if "copy_rate" in rate
+        if copied
         else YOURS
     )
     return (
@@ -106,17 +107,18 @@ def _metric(run: Run) -> tuple[Item, ...]:
         Item("Timeliness: whether the photos are of today's disease and practice", YOURS),
         Item("Representativeness: whether patients are like those the model is for", YOURS),
         Item("Representativeness: variety of the synthetic pictures beside the real ones",
-             f"recall {rate['recall']:.2f} (real photos {rate['recall_null']:.2f}), coverage "
-             f"{rate['coverage']:.2f} ({rate['coverage_null']:.2f})", "measures"),
+             f"recall {recall.value:.2f} (real photos {recall.null:.2f}), coverage "
+             f"{coverage.value:.2f} ({coverage.null:.2f})", "measures"),
         Item("Representativeness: tones of skin", "shares by class of tone in every set", "data"),
         Item("Informativeness: redundancy and duplicates",
              f"{counts['exact_duplicates']} exact and {counts['near_duplicates']} near duplicates "
-             f"among the photos; {100 * rate['repeat_rate']:.1f} % repeats among synthetic ones"),
+             f"among the photos; {100 * rate['repeat_rate'].value:.1f} % repeats among synthetic "
+             "ones"),
         Item("Informativeness: whether the synthetic pictures add anything for the task",
-             utility.verdict(run.utility)[1] if run.utility["ran"] else YOURS, "utility"),
+             utility.verdict(run.utility)[1] if run.utility.ran else YOURS, "utility"),
         Item("Consistency: whether synthetic pictures follow the real distribution",
-             f"Fréchet distance beyond the floor {rate['fid_excess']:.3g} (0 for real photos), "
-             f"p = {rate['kid_p']:.2g}", "measures"),
+             f"Fréchet distance beyond the floor {rate['fid_excess'].value:.3g} (0 for real "
+             f"photos), p = {rate['kid_p'].value:.2g}", "measures"),
         Item("Consistency: one processing for all pictures", of["preprocessing"], "measures"),
         Item("Privacy: whether pictures give training photos away", copies, "measures"),
     )  # fmt: skip

@@ -1,11 +1,9 @@
 """Section "Weights": what an attack on the LoRA itself finds of the training patients."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mpox.report.run import Run
-from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import Metrics
 
 BOUND = 0.6  # AUC: an attack whose interval stays below gives hardly anybody away
 
@@ -15,26 +13,16 @@ def section(run: Run) -> dict[str, Any]:
     found = run.privacy
     state, text = verdict(found)
     return {
-        "of": found["identity"],
+        "of": found.identity,
         "state": state,
         "verdict": text,
-        "auc": of(found, "auc"),
-        "tpr": of(found, "tpr"),
-        "detectable": found["detectable"],
-        "false_alarms": found["false_alarms"],
+        **{name: found[name] for name in ("auc", "tpr", "false_alarms")},
     }
 
 
-def of(found: Mapping[str, Any], name: str) -> Estimate:
-    """A measure that must be there."""
-    read = estimate.read(found, name)
-    assert read
-    return read
-
-
-def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(found: Metrics) -> tuple[str, str]:
     """A state of words.STATES, and one sentence on whether the weights remember patients."""
-    auc, counts = of(found, "auc"), found["identity"]
+    auc, counts = found["auc"], found.identity
     said = f"AUC {auc.value:.2f}, interval {auc.low:.2f} to {auc.high:.2f}, 0.50 is a guess"
     whom = (
         f"{counts['patients_training']} training patients from {counts['patients_test']} others"
@@ -48,7 +36,7 @@ def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
         )
     text = (
         f"An attack on the weights does not tell {whom} ({said}); one of "
-        f"{found['detectable']:.2f} or more would most likely have been found. A better attack may "
-        "find more."
+        f"{found['detectable'].value:.2f} or more would most likely have been found. A better "
+        "attack may find more."
     )
     return "fine" if auc.high < BOUND else "unsure", text

@@ -1,11 +1,9 @@
 """Section "Readers": what experts said who did not know which pictures are real."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mpox.report.run import Run
-from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import Metrics
 
 TITLES = {
     "accuracy": "called rightly, mean of both classes",
@@ -22,44 +20,34 @@ TITLES = {
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/reading.html."""
     found = run.reading
-    if not found["ran"]:
+    if not found.ran:
         return {"ran": False}
     return {
         "ran": True,
-        "of": found["identity"],
+        "of": found.identity,
         "verdict": verdict(found),
-        "rows": [(title, name, of(found, name)) for name, title in TITLES.items()],
+        "rows": [(title, name, found[name]) for name, title in TITLES.items()],
         "readers": {
             name: [
-                of(own, measure) or Estimate(own[measure])
+                own[measure]
                 for measure in ("accuracy", "sensitivity", "specificity", "d_prime", "auroc")
             ]
-            for name, own in found["by_reader"].items()
+            for name, own in found.within("reader: ").items()
         },
-        "tones": {
-            word: (own["n_real"], own["n_synthetic"], estimate.read(own, "accuracy"))
-            for word, own in found["by"]["tone"].items()
-        },
+        "tones": found.within("tone: "),
         "others": {
-            name: found[name]
+            name: other.value
             for name in ("kappa_class", "alpha_realism", "consistency")
-            if name in found
+            if (other := found.get(name))
         },
     }
 
 
-def of(found: Mapping[str, Any], name: str) -> Estimate:
-    """A measure that must be there."""
-    read = estimate.read(found, name)
-    assert read
-    return read
-
-
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(found: Metrics) -> str:
     """One sentence: not above chance is not yet indistinguishable."""
-    told, margin = of(found, "accuracy"), found["identity"]["margin"]
+    told, margin = found["accuracy"], found.identity["margin"]
     said = f"{_percent(told.value)} right, interval {_percent(told.low)} to {_percent(told.high)}"
-    if found["equivalent"]:
+    if found["equivalent"].value:
         return (
             "Readers told synthetic pictures from real ones neither better nor worse than chance, "
             f"within the {100 * margin:.0f} points that were laid down beforehand ({said})."

@@ -1,16 +1,15 @@
 """What a run left behind: the files that the page is made of, read once."""
 
 import csv
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mpox.core.errors import InputError
 from mpox.params import Params
 from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import Metrics
 
 PHANTOMS = "data/phantom/photos"
 
@@ -35,14 +34,15 @@ class Run:
         return self.params.data.source == PHANTOMS
 
     @cached_property
-    def preparation(self) -> dict[str, float]:
+    def preparation(self) -> Mapping[str, float]:
         """The counts of metrics/prepare.json."""
-        return _json(self.metrics / "prepare.json")
+        return Metrics.read(self.metrics / "prepare.json").counts
 
     @cached_property
     def training(self) -> dict[str, Any]:
-        """The last values of metrics/train/metrics.json, and `selected`: the step kept."""
-        return _json(self.metrics / "train/metrics.json")
+        """DVCLive's metrics/train/metrics.json: the last values, and `selected`, the step kept."""
+        file = self.metrics / "train/metrics.json"
+        return estimate.from_json(file.read_bytes(), str(file))
 
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of a training curve: loss, val_loss or learning_rate."""
@@ -52,42 +52,22 @@ class Run:
         return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
 
     @cached_property
-    def evaluation(self) -> dict[str, Any]:
-        """The flat content of metrics/evaluation.json."""
-        return _json(self.metrics / "evaluation.json")
+    def evaluation(self) -> Metrics:
+        return Metrics.read(self.metrics / "evaluation.json")
 
     @cached_property
-    def utility(self) -> dict[str, Any]:
-        """The flat content of metrics/utility.json."""
-        return _json(self.metrics / "utility.json")
+    def utility(self) -> Metrics:
+        return Metrics.read(self.metrics / "utility.json")
 
     @cached_property
-    def privacy(self) -> dict[str, Any]:
-        """The flat content of metrics/privacy.json."""
-        return _json(self.metrics / "privacy.json")
+    def privacy(self) -> Metrics:
+        return Metrics.read(self.metrics / "privacy.json")
 
     @cached_property
-    def reading(self) -> dict[str, Any]:
-        """The flat content of metrics/reading.json."""
-        return _json(self.metrics / "reading.json")
+    def reading(self) -> Metrics:
+        return Metrics.read(self.metrics / "reading.json")
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Mapping[str, Any]:
         """What the evaluation is of: extractor, N, whether patients are known."""
-        return self.evaluation["identity"]
-
-    def estimate(self, name: str) -> Estimate:
-        """A measure of the evaluation; InputError if it is not there."""
-        found = estimate.read(self.evaluation, name)
-        if found is None:
-            raise InputError(f"{self.metrics / 'evaluation.json'}: {name}: missing")
-        return found
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}: no JSON: {error}") from None
+        return self.evaluation.identity

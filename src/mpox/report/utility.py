@@ -8,8 +8,7 @@ from markupsafe import Markup
 
 from mpox.report.figures import FAINT, SERIES, STYLE, figure, svg
 from mpox.report.run import Run
-from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import Estimate, Metrics
 
 TITLES = {
     "real": "real photos alone",
@@ -31,61 +30,46 @@ class Row(NamedTuple):
 
     name: str
     title: str
-    said: Mapping[str, Any]
-    gain: Estimate | None  # of AUROC, over the better of the two real arms
-    loss: bool  # whether it is below 0 over both
+    measures: Mapping[str, Estimate]  # `gain`: of AUROC, over the better of the two real arms
 
-    def of(self, measure: str) -> Estimate:
-        found = estimate.read(self.said, measure)
-        assert found
-        return found
+    @property
+    def loss(self) -> bool:
+        """Whether the gain is below 0 over both."""
+        return "gain" in self.measures and self.measures["gain_over_other"].high < 0
 
 
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/utility.html."""
     found = run.utility
-    if not found["ran"]:
+    if not found.ran:
         return {"ran": False}
-    arms = found["arms"]
-    main = arms[found["main"]]
+    main = found.identity["main"]
     return {
         "ran": True,
-        "of": found["identity"],
-        "labels": sorted(arms["real"]["by"].get("label", {})),
+        "of": found.identity,
+        "labels": sorted(found.within("real, label: ")),
         "verdict": verdict(found)[1],
         "rows": [
-            Row(name, title(name), said, estimate.read(said, "gain"), _loses(said))
-            for name, said in arms.items()
+            Row(name, title(name), measures)
+            for name, measures in found.estimates.items()
+            if "n_mpox" in measures
         ],
-        "main": found["main"],
+        "main": main,
         "beside": {
             f"over {name}": over
             for name in ("augmented", "placebo")
-            if (over := estimate.read(main, f"over_{name}"))
+            if (over := found.get(f"over_{name}", main))
         },
-        "detectable": main["detectable"],
+        "detectable": found["detectable", main].value,
         "worth": worth(found),
         "figure": draw(found),
-        "guards": {
-            said: (estimate.read(found["guards"], name), found["guards"][f"{name}_alarm"])
-            for name, said in GUARDS.items()
-        },
+        "guards": {said: found.estimates[f"guard: {name}"] for name, said in GUARDS.items()},
         "by": [
-            (
-                kind,
-                group,
-                estimate.read(own, "auroc"),
-                estimate.read(main["by"][kind][group], "auroc"),
-            )
-            for kind, groups in arms["real"]["by"].items()
-            for group, own in groups.items()
+            (kind, group, real["auroc"], found["auroc", f"{main}, {kind}: {group}"])
+            for kind in ("tone", "label")
+            for group, real in found.within(f"real, {kind}: ").items()
         ],
     }
-
-
-def _loses(said: Mapping[str, Any]) -> bool:
-    other = estimate.read(said, "gain_over_other")
-    return other is not None and other.high < 0
 
 
 def title(name: str) -> str:
@@ -95,29 +79,29 @@ def title(name: str) -> str:
     return TITLES[name]
 
 
-def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
-    """A state of words.STATES and one sentence, from the content of metrics/utility.json.
+def verdict(found: Metrics) -> tuple[str, str]:
+    """A state of words.STATES and one sentence, from metrics/utility.json.
 
     Only what lies beyond its interval counts; a gain that the base's own pictures or augmentation
     give too is called so.
     """
-    if not found["ran"]:
+    if not found.ran:
         return "unsure", (
             "Whether they help a classifier is not asked: no photos of other conditions are given "
             "(data.controls)."
         )
-    main, of = found["arms"][found["main"]], found["identity"]
-    gain = _estimate(main, "gain")
-    said = f"AUROC {main['auroc']:.3f}, a gain of {_signed(gain)}"
-    tested = f"{of['patients_test']} test patients"
-    if _estimate(main, "gain_over_other").high < 0:
+    main = found.identity["main"]
+    gain, detectable = found["gain", main], found["detectable", main].value
+    said = f"AUROC {found['auroc', main].value:.3f}, a gain of {_signed(gain)}"
+    tested = f"{found.identity['patients_test']} test patients"
+    if found["gain_over_other", main].high < 0:
         return "off", f"They harm a classifier of mpox ({said})."
-    if not main["detectable"]:
+    if not detectable:
         return "unsure", (
             "Whether they help a classifier of mpox cannot be told: it makes no mistake on the "
             "test photos, or none that differs."
         )
-    if found["guards"]["colour_alarm"] or found["guards"]["masked_alarm"]:
+    if any(found["alarm", f"guard: {name}"].value for name in ("colour", "masked")):
         return "unsure", (
             f"Nothing is said of a classifier of mpox ({said}): colour or surroundings alone tell "
             "the photos apart."
@@ -125,10 +109,10 @@ def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
     if not gain.low > 0:
         return "unsure", (
             f"Whether they help a classifier of mpox cannot be told ({said}): with {tested} only a "
-            f"gain of {main['detectable']:.3f} or more would be found."
+            f"gain of {detectable:.3f} or more would be found."
         )
     for other, what in (("placebo", "the base's own pictures"), ("augmented", "augmentation")):
-        over = estimate.read(main, f"over_{other}")
+        over = found.get(f"over_{other}", main)
         if over and not over.low > 0:
             return "unsure", (
                 f"A classifier of mpox gains by them ({said}), but no more than {what} may give it "
@@ -137,9 +121,9 @@ def verdict(found: Mapping[str, Any]) -> tuple[str, str]:
     return "fine", f"They help a classifier of mpox ({said})."
 
 
-def worth(found: Mapping[str, Any]) -> str:
+def worth(found: Metrics) -> str:
     """As how many more real patients, in words."""
-    k, most = _estimate(found["worth"], "patients"), found["worth"]["most"]
+    k, most = found["worth"], found["worth_most"].value
 
     def shown(number: float) -> str:
         if abs(number) >= most:
@@ -149,15 +133,16 @@ def worth(found: Mapping[str, Any]) -> str:
     return f"{shown(k.value)} (interval {shown(k.low)} to {shown(k.high)})"
 
 
-def draw(found: Mapping[str, Any]) -> Markup:
+def draw(found: Metrics) -> Markup:
     """AUROC by number of training patients, beside that of the main arm."""
     with matplotlib.rc_context(STYLE):
         drawn = figure(7, 3.6)
         axes = drawn.subplots()
         last = 1.0
-        for k, points in enumerate(found["curve"].values()):
+        curves = [found.within(f"{kind}, patients: ") for kind in ("real", "augmented")]
+        for k, points in enumerate(filter(None, curves)):
             numbers = [float(number) for number in points]
-            each = [_estimate(point, "auroc") for point in points.values()]
+            each = [point["auroc"] for point in points.values()]
             values = [of.value for of in each]
             bars = [[of.value - of.low for of in each], [of.high - of.value for of in each]]
             axes.errorbar(
@@ -165,13 +150,13 @@ def draw(found: Mapping[str, Any]) -> Markup:
                 color=SERIES[k], capsize=3, label=["real photos", "and augmented variants"][k],
             )  # fmt: skip
             last = numbers[-1]
-        of = _estimate(found["arms"][found["main"]], "auroc")
+        of = found["auroc", found.identity["main"]]
         axes.errorbar(
             [last * 1.08], [of.value], [[of.value - of.low], [of.high - of.value]], fmt="D",
             color=SERIES[2], capsize=3, label="and synthetic pictures",
         )  # fmt: skip
         axes.set_xscale("log")
-        ticks = [float(number) for number in found["curve"]["real"]]
+        ticks = [float(number) for number in curves[0]]
         axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("training patients with mpox (all controls beside them)")
@@ -179,12 +164,6 @@ def draw(found: Mapping[str, Any]) -> Markup:
         axes.grid(color=FAINT, linewidth=0.5)
         axes.legend(frameon=False, loc="lower right")
         return svg(drawn, "AUROC of the classifier by number of training patients")
-
-
-def _estimate(found: Mapping[str, Any], name: str) -> Estimate:
-    read = estimate.read(found, name)
-    assert read
-    return read
 
 
 def _signed(of: Estimate) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 from mpox.report import privacy, utility
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
-from mpox.statistics import estimate
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import Estimate, Metrics
 
 ALPHA = 0.05  # of tests
 Z = 1.96  # standard deviations in a unit of chance, as in intervals of 95 %
@@ -43,10 +42,10 @@ def section(run: Run) -> dict[str, Any]:
     return {"sentences": [*sentences(run.evaluation, run.preparation), remembers, helps]}
 
 
-def sentences(evaluation: Mapping[str, Any], preparation: Mapping[str, float]) -> list[Sentence]:
+def sentences(evaluation: Metrics, preparation: Mapping[str, float]) -> list[Sentence]:
     """What metrics/evaluation.json and metrics/prepare.json say, in the reader's order."""
-    found = {name: estimate.read(evaluation, name) for name in MEASURES}
-    numbers = Numbers(evaluation, preparation, {n: e for n, e in found.items() if e is not None})
+    found = {name: estimate for name in MEASURES if (estimate := evaluation.get(name))}
+    numbers = Numbers(evaluation, preparation, found)
     return [sentence for rule in RULES if (sentence := rule(numbers))]
 
 
@@ -54,13 +53,13 @@ def sentences(evaluation: Mapping[str, Any], preparation: Mapping[str, float]) -
 class Numbers:
     """What the rules look at."""
 
-    evaluation: Mapping[str, Any]
+    evaluation: Metrics
     preparation: Mapping[str, float]
     found: Mapping[str, Estimate]
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return self.evaluation["identity"]
+        return self.evaluation.identity
 
     def worse(self, *names: str) -> list[str]:
         """Those of the measures that are beyond chance, on the worse side."""
@@ -106,7 +105,7 @@ def _enough(n: Numbers) -> Sentence | None:
 
 
 def _told_apart(n: Numbers) -> Sentence:
-    excess, p = n.found["fid_excess"], n.evaluation["kid_p"]
+    excess, p = n.found["fid_excess"], n.evaluation["kid_p"].value
     numbers = f"Fréchet distance beyond the floor {_interval(excess)}, 0 for real photos"
     if far := n.worse("fid_excess", "kid"):
         text = f"They can be told from real photos ({numbers}; p = {p:.2g})."
@@ -150,24 +149,23 @@ def _missing(n: Numbers) -> Sentence:
 
 def _for_whom(n: Numbers) -> Sentence | None:
     """Of tone: how often each is drawn, and whether any is drawn worse than its own real photos."""
-    by = n.evaluation.get("by", {}).get("tone")
-    if by is None:
+    difference = n.evaluation.get("p", "by tone")
+    if difference is None:
         return None
-    groups = {name: own for name, own in by.items() if isinstance(own, Mapping)}
-    shares = {name: estimate.read(own, "share_off") for name, own in groups.items()}
-    uneven = [name for name, off in shares.items() if off and (off.high < 0 or off.low > 0)]
+    p, groups = difference.value, n.evaluation.within("tone: ")
     found = []
-    if by["p"] < ALPHA:
+    if p < ALPHA:
         named = [
-            f"{name} {_percent(groups[name]['share_synthetic'])} of them, of real photos "
-            f"{_percent(groups[name]['share_real'])}"
-            for name in uneven
+            f"{name} {_percent(own['share_synthetic'].value)} of them, of real photos "
+            f"{_percent(own['share_real'].value)}"
+            for name, own in groups.items()
+            if own["share_off"].high < 0 or own["share_off"].low > 0
         ]
         found.append(
-            f"They are not as light and dark as real photos are (p = {by['p']:.2g})"
+            f"They are not as light and dark as real photos are (p = {p:.2g})"
             + (f": {'; '.join(named)}." if named else ".")
         )
-    judged = {name: of for name, own in groups.items() if (of := estimate.read(own, "precision"))}
+    judged = {name: own["precision"] for name, own in groups.items() if "precision" in own}
     # Of several groups one is off by chance more often than each: Bonferroni's correction.
     level = NormalDist().inv_cdf(1 - ALPHA / 2 / max(len(judged), 1)) / Z
     for name, precision in judged.items():
@@ -178,7 +176,7 @@ def _for_whom(n: Numbers) -> Sentence | None:
             )
     if found:
         return Sentence("for whom", "off", " ".join(found), "by-tone")
-    text = f"No difference in tone from real photos is found (p = {by['p']:.2g}); "
+    text = f"No difference in tone from real photos is found (p = {p:.2g}); "
     text += (
         f"judged apart are {' and '.join(judged)} pictures." if judged else "none is judged apart."
     )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
@@ -12,7 +11,7 @@ from mpox.core.errors import InputError
 from mpox.model import lora
 from mpox.report import privacy, words
 from mpox.report.measures import MEASURES
-from mpox.statistics import estimate
+from mpox.statistics.estimate import Metrics
 from mpox.training import card
 
 COPIES = 0.05  # share of synthetic pictures that may be copies, as far as their number can tell
@@ -43,20 +42,20 @@ pictures lack too. No photo, and no number of a single patient, is in this folde
 """
 
 
-def check(evaluation: Mapping[str, Any], attack: Mapping[str, Any]) -> list[str]:
+def check(evaluation: Metrics, attack: Metrics) -> list[str]:
     """Why a LoRA should not be shared, a line a reason; none where both numbers are low enough."""
-    found = []
-    if "copy_rate" not in evaluation:
+    found, copied, auc = [], evaluation.get("copy_rate"), attack["auc"]
+    if copied is None:
         found.append("nothing was measured of copies")
-    elif evaluation["copy_rate_hi"] > COPIES:
+    elif copied.high > COPIES:
         found.append(
-            f"copy_rate_hi is {evaluation['copy_rate_hi']:.3f}, above {COPIES}: more of the "
+            f"copy_rate may be as high as {copied.high:.3f}, above {COPIES}: more of the "
             "pictures may be copies of training photos"
         )
-    if attack["auc_hi"] > privacy.BOUND:
+    if auc.high > privacy.BOUND:
         found.append(
-            f"auc_hi of metrics/privacy.json is {attack['auc_hi']:.3f}, above {privacy.BOUND}: who "
-            "has the weights may find out whose photos were used"
+            f"auc of metrics/privacy.json may be as high as {auc.high:.3f}, above {privacy.BOUND}: "
+            "anyone with the weights may find out whose photos were used"
         )
     return found
 
@@ -64,21 +63,21 @@ def check(evaluation: Mapping[str, Any], attack: Mapping[str, Any]) -> list[str]
 def write(
     folder: Path,
     adapter: Path,
-    evaluation: Mapping[str, Any],
-    preparation: Mapping[str, Any],
-    attack: Mapping[str, Any],
+    evaluation: Metrics,
+    preparation: Mapping[str, float],
+    attack: Metrics,
     accepted: bool,
 ) -> None:
     """`folder`, which must not be there: the weights and README.md, ready for `hf upload`.
 
-    The arguments after `adapter` are the contents of metrics/evaluation.json, prepare.json and
+    The arguments after `adapter` are of metrics/evaluation.json, prepare.json (its counts) and
     privacy.json. Raises InputError for a LoRA that they are not of, and where `check` has reasons
     that were not `accepted`.
     """
     weights = adapter / lora.FILE_NAME
     if not weights.is_file():
         raise InputError(f"{adapter}: holds no {lora.FILE_NAME}")
-    if attack["identity"]["lora_sha256"] != folders.sha256(weights):
+    if attack.identity["lora_sha256"] != folders.sha256(weights):
         raise InputError(
             f"{weights}: metrics/privacy.json is of another LoRA; expected the one of this run "
             "(dvc repro)"
@@ -96,17 +95,16 @@ def write(
 
 def _card(
     adapter: Path,
-    evaluation: Mapping[str, Any],
-    preparation: Mapping[str, Any],
-    attack: Mapping[str, Any],
+    evaluation: Metrics,
+    preparation: Mapping[str, float],
+    attack: Metrics,
     reasons: list[str],
 ) -> ModelCard:
     """The card that train_lora wrote, with the measures in its metadata and in its text."""
-    data, identity = card.read(adapter), evaluation["identity"]
+    data, identity = card.read(adapter), evaluation.identity
     text = ModelCard.load(adapter / "README.md").text.strip()
-    found = {name: estimate.read(evaluation, name) for name in MEASURES}
-    found["auc"] = estimate.read(attack, "auc")
-    known = {name: each for name, each in found.items() if each is not None}
+    known = {name: found for name in MEASURES if (found := evaluation.get(name))}
+    known["auc"] = attack["auc"]
     data.model_name = re.sub(r"\W+", "-", data.get("instance_prompt") or "lora").strip("-")
     data.eval_results = [
         EvalResult(

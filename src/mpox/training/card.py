@@ -34,9 +34,9 @@ metadata that it was made by a trained algorithm.
 **A LoRA can leak its training photos.** A diffusion model can reproduce what it was trained on,
 and whoever has these weights can try. Treat them as the photos themselves: share them only as far
 as the patients' consent reaches. How many of the synthetic pictures are more like a training photo
-than 99 % of these are like {another} is `copy_rate` in `metrics/evaluation.json`, beside
-`copy_rate_null`, what chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures
-is no proof that others do not leak: `copy_rate_hi` is what n pictures leave possible.
+than 99 % of these are like {another} is `copy_rate` in `metrics/evaluation.json`, beside its
+`null`, what chance alone gives; `hash_rate` counts near-identical ones. 0 of n pictures is no proof
+that others do not leak: `high` is what n pictures leave possible.
 
 ## Parameters
 

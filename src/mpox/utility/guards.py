@@ -109,4 +109,4 @@ def alarms(guards: Mapping[str, Estimate], real: float) -> dict[str, bool]:
     for name in ("colour", "masked"):
         tells = guards[name].low > 0.5
         found[name] = tells and guards[name].value - 0.5 >= NEARLY * (real - 0.5)
-    return {f"{name}_alarm": bool(rings) for name, rings in found.items()}
+    return found

@@ -1,13 +1,12 @@
 """What arms score on the test photos, and how their scores differ, with the chance in it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mpox.statistics import estimate, halves, tone
-from mpox.statistics.estimate import Estimate
+from mpox.statistics import halves, tone
+from mpox.statistics.estimate import ALL, Estimate
 from mpox.utility import arms, scores, worth
 from mpox.utility.arms import Arm
 from mpox.utility.photos import MPOX, Photos
@@ -17,9 +16,7 @@ FEWEST = 8  # test pictures of mpox, and of controls, from which on a group is j
 FEWEST_PATIENTS = 3  # … and patients of either
 COLUMNS = (
     "arm", "version", "group", "n_mpox", "n_controls", "patients", "strength",
-    "auroc", "auroc_lo", "auroc_hi", "auprc", "auprc_lo", "auprc_hi",
-    "sensitivity", "sensitivity_lo", "sensitivity_hi",
-    "specificity", "specificity_lo", "specificity_hi", "brier", "brier_lo", "brier_hi",
+    "measure", "value", "low", "high",
 )  # fmt: skip
 
 
@@ -80,7 +77,7 @@ class Judge:
         value = float(one[:, 0].mean() - two[:, 0].mean())
         return Estimate(value, value - halves.Z * error, value + halves.Z * error), error
 
-    def gain(self, arm: Arm, baselines: Sequence[Arm]) -> dict[str, Any]:
+    def gain(self, arm: Arm, baselines: Sequence[Arm]) -> dict[str, Estimate]:
         """Over the better of the baselines, beyond which it helps; and over the other one.
 
         Only what is below 0 over both is a loss. `detectable`: the smallest gain that 80 % power
@@ -89,7 +86,7 @@ class Judge:
         found = [self.difference(arm, each) for each in baselines]
         gain, error = min(found, key=lambda each: each[0].value)
         other = max(found, key=lambda each: each[0].high)[0]
-        return {"gain": gain, "gain_over_other": other, "detectable": POWER * error}
+        return {"gain": gain, "gain_over_other": other, "detectable": Estimate(POWER * error)}
 
     def worth(self, points: Mapping[int, Arm], real: Arm, arm: Arm) -> Estimate:
         """Which patients are in training is chance too: repeats are drawn again.
@@ -114,9 +111,9 @@ class Judge:
         return worth.patients(list(points), curve, redrawn(real), redrawn(arm), drawn)
 
     def groups(self) -> dict[str, np.ndarray]:
-        """`all`, and the test photos of each tone and label that are enough to judge by."""
+        """ALL, and the test photos of each tone and label that are enough to judge by."""
         test = self.test
-        found = {"all": np.ones(len(test), bool)}
+        found = {ALL: np.ones(len(test), bool)}
         tones, names = np.array(test.tones), np.array(test.patients)
         for word in tone.BANDS:
             found[f"tone: {word}"] = tones == word
@@ -130,19 +127,17 @@ class Judge:
                 FEWEST_PATIENTS
             )
 
-        return {name: chosen for name, chosen in found.items() if name == "all" or enough(chosen)}
+        return {name: chosen for name, chosen in found.items() if name == ALL or enough(chosen)}
 
-    def by_group(self, arm: Arm) -> dict[str, dict[str, dict[str, Estimate]]]:
+    def by_group(self, arm: Arm) -> dict[str, dict[str, Estimate]]:
         """AUROC by tone and by label."""
-        found: dict[str, dict[str, dict[str, Estimate]]] = {}
-        for name, chosen in self.groups().items():
-            if name != "all":
-                kind, value = name.split(": ", 1)
-                drawn = self.draws(arm, chosen)["auroc"]
-                found.setdefault(kind, {})[value] = {"auroc": self.estimate(drawn)}
-        return found
+        return {
+            group: {"auroc": self.estimate(self.draws(arm, chosen)["auroc"])}
+            for group, chosen in self.groups().items()
+            if group != ALL
+        }
 
-    def row(
+    def rows(
         self,
         arm: Arm,
         name: str,
@@ -150,16 +145,16 @@ class Judge:
         group: str,
         chosen: np.ndarray,
         patients: int | None = None,
-    ) -> dict[str, Any]:
-        """One of the table's, COLUMNS; `patients` where the arm is a point of the curve."""
-        row: dict[str, Any] = {
+    ) -> list[dict[str, Any]]:
+        """The table's, one a measure, COLUMNS; `patients` where the arm is a point of the curve."""
+        row = {
             "arm": name, "version": version, "group": group,
             "n_mpox": arm.n_mpox, "n_controls": arm.n_controls,
             "patients": "all" if patients is None else patients,
             "strength": float(np.exp(np.log(arm.strengths).mean())),
         }  # fmt: skip
-        said = {k: self.estimate(drawn) for k, drawn in self.draws(arm, chosen).items()}
-        return row | json.loads(json.dumps(estimate.flatten(said)))
+        measured = {k: self.estimate(drawn) for k, drawn in self.draws(arm, chosen).items()}
+        return [row | {"measure": k, **each.record()} for k, each in measured.items()]
 
 
 def _repeated(drawn: np.ndarray) -> float:

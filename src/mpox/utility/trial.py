@@ -4,6 +4,7 @@ docs/utility.md explains each number.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from mpox.core.seeds import derive
 from mpox.model import base
 from mpox.params import Evaluate
 from mpox.pictures import features
-from mpox.statistics.estimate import Estimate
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 from mpox.utility import arms, classifier, guards, scores
 from mpox.utility.arms import Arm, Trainer
 from mpox.utility.collection import Folders, collect
@@ -26,20 +27,20 @@ Versions = Mapping[str, Mapping[str, Arm]]  # plain, encoded → name → arm
 
 
 class Result(NamedTuple):
-    measures: dict[str, Any]  # estimates and numbers by name
+    metrics: Metrics
     rows: list[dict[str, Any]]  # of a table of every arm, judge.COLUMNS
 
 
 def run(
     folders: Folders, model: Path, settings: Evaluate, distance: int, resolution: int, seed: int
 ) -> Result:
-    """The whole trial; without a control only `ran`, which is false.
+    """The whole trial; nothing without a control.
 
     InputError for test photos that the generator saw (within `distance` bits of the perceptual
     hash), and for sets without patients enough.
     """
     if not listing.find(folders.controls / "train")[0]:
-        return Result({"ran": False}, [])
+        return Result(Metrics(), [])
     guards.check_leaks(
         [folders.prepared / "test", folders.controls / "test"],
         [folders.prepared / part for part in ("train", "val")],
@@ -50,13 +51,13 @@ def run(
     extractor = features.load(settings.features, settings.weights, device)
     vae = base.load(model, resolution).vae.to(device)
     found = measure(collect(folders, extractor, vae, resolution), seed)
-    found.measures["identity"] = {
+    identity = {
         "features": extractor.name,
         "features_sha256": extractor.sha256[:8],
         "preprocessing": f"square {resolution}, JPEG 95, network {extractor.size}",
-        **found.measures["identity"],
+        **found.metrics.identity,
     }
-    return found
+    return found._replace(metrics=replace(found.metrics, identity=identity))
 
 
 def measure(sets: Sets, seed: int) -> Result:
@@ -73,32 +74,28 @@ def measure(sets: Sets, seed: int) -> Result:
     curves = arms.curve(trainer, sets.plain, rng("curve"))
     main = arms.name(arms.main(arms.ratios(int(sets.plain.train.mpox.sum()), len(sets.synthetic))))
     of = {name: _better(found, name) for name in found["plain"]}
-    guarded = _guards(sets, judge, rng)
-    measures: dict[str, Any] = {
-        "ran": True,
-        "identity": _identity(sets),
-        "main": main,
-        "arms": _arms(found, of, main, judge),
-        "worth": {
-            "patients": judge.worth(curves["real"], found["plain"]["real"], found["plain"][main]),
-            "most": max(curves["real"]),
-        },
-        "curve": {
-            kind: {str(number): {"auroc": judge.auroc(arm)} for number, arm in each.items()}
-            for kind, each in curves.items()
-        },
-        "guards": guarded | guards.alarms(guarded, judge.value(found["plain"]["real"])),
-    }
+    worth = judge.worth(curves["real"], found["plain"]["real"], found["plain"][main])
+    estimates = {ALL: {"worth": worth, "worth_most": Estimate(max(curves["real"]))}}
+    estimates |= _arms(found, of, main, judge)
     rows = [
-        judge.row(arm, name, version, group, chosen)
+        row
         for version, each in found.items()
         for name, arm in each.items()
         for group, chosen in judge.groups().items()
+        for row in judge.rows(arm, name, version, group, chosen)
     ]
     whole = np.ones(len(sets.test), bool)
     for kind, points in curves.items():
-        rows += [judge.row(arm, kind, "plain", "all", whole, n) for n, arm in points.items()]
-    return Result(measures, rows)
+        for number, arm in points.items():
+            estimates[f"{kind}, patients: {number}"] = {"auroc": judge.auroc(arm)}
+            rows += judge.rows(arm, kind, "plain", ALL, whole, number)
+    guarded = _guards(sets, judge, rng)
+    alarms = guards.alarms(guarded, judge.value(found["plain"]["real"]))
+    for name, auroc in guarded.items():
+        estimates[f"guard: {name}"] = {"auroc": auroc, "alarm": Estimate(int(alarms[name]))}
+    headlines = {f"utility_{name}": estimates[main][name].value for name in ("auroc", "gain")}
+    metrics = Metrics(estimates, _identity(sets) | {"main": main}, headlines=headlines)
+    return Result(metrics, rows)
 
 
 def _identity(sets: Sets) -> dict[str, Any]:
@@ -121,18 +118,27 @@ def _better(found: Versions, name: str) -> str:
     return min(found, key=lambda version: found[version][name].val_loss)
 
 
-def _arms(found: Versions, of: Mapping[str, str], main: str, judge: Judge) -> dict[str, Any]:
-    """Both real arms, every other in its better version, and what these gain over the real ones."""
+def _arms(
+    found: Versions, of: Mapping[str, str], main: str, judge: Judge
+) -> dict[str, dict[str, Estimate]]:
+    """Both real arms, every other in its better version, and what these gain over the real ones.
+
+    Each by its name, and by group as "<arm>, <group>".
+    """
     real = {"real": found["plain"]["real"], "real_encoded": found["encoded"]["real"]}
     chosen = real | {name: found[v][name] for name, v in of.items() if name != "real"}
     versions = {**of, "real": "plain", "real_encoded": "encoded"}
-    said: dict[str, Any] = {}
+    said: dict[str, dict[str, Estimate]] = {}
     for name, arm in chosen.items():
-        said[name] = {"version": versions[name], "n_mpox": arm.n_mpox}
-        said[name] |= {"n_controls": arm.n_controls, **judge.measures(arm)}
+        counts = {
+            "encoded": int(versions[name] == "encoded"),
+            "n_mpox": arm.n_mpox,
+            "n_controls": arm.n_controls,
+        }
+        said[name] = {k: Estimate(v) for k, v in counts.items()} | judge.measures(arm)
         if name not in real:
             said[name] |= judge.gain(arm, list(real.values()))
-        said[name]["by"] = judge.by_group(arm)
+        said |= {f"{name}, {group}": each for group, each in judge.by_group(arm).items()}
     for other in ("augmented", "placebo"):
         if other in chosen:
             said[main][f"over_{other}"] = judge.difference(chosen[main], chosen[other])[0]
