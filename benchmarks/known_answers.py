@@ -20,10 +20,11 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 import stages  # noqa: F401
 from mpox.compare import comparison
 from mpox.core import images, table
+from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
 from mpox.measures import evaluation
 from mpox.pictures import feature_set, features
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics.estimate import Metrics
 
 SIDE = 64  # pixels
@@ -76,20 +77,21 @@ def main() -> None:
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
 
-        def collect(name: str, pictures: list[np.ndarray], orientations: bool = False) -> Pictures:
+        def collect(name: str, pictures: list[np.ndarray], turned: bool = False) -> FeatureSet:
             paths = [Path(folder, name, f"{i:03d}.png") for i in range(len(pictures))]
             each = EACH if name in PATIENTS else 1
             rows = {path.name: [i // each] for i, path in enumerate(paths)}
             table.write(Path(folder, name), ["patient"], rows)
             for path, picture in zip(paths, pictures, strict=True):
                 images.write(path, np.ascontiguousarray(picture))
-            return feature_set.collect(Path(folder, name), paths, SIDE, extractor, orientations)
+            shown = PictureSet.read(Path(folder, name))
+            return feature_set.collect(shown, SIDE, extractor, turned)
 
         training = draw(1000, PATIENTS["training"], EACH)
-        train = collect("training", training, orientations=True)
+        train = collect("training", training, turned=True)
 
-        def measured(test: Pictures, fake: Pictures) -> Metrics:
-            return evaluation.measure(test, fake, train, extractor, 0)
+        def measured(test: FeatureSet, fake: FeatureSet) -> Metrics:
+            return evaluation.measure(Sets(test, fake, train), extractor, 0)
 
         inside = dict.fromkeys(comparison.MEASURES, 0)
         changed = dict.fromkeys(comparison.MEASURES, 0)

@@ -38,12 +38,12 @@ from mpox.measures import distances, diversity, evaluation, groups, memorisation
 from mpox.model import lora
 from mpox.params import Params, read
 from mpox.pictures import feature_set, features
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.sampling import sampler
 from mpox.sampling.sampler import Job
 from mpox.statistics.estimate import Influence, Metrics, Z
 from mpox.training import dreambooth
-from mpox.training.dreambooth import Recipe, Sets
+from mpox.training.dreambooth import Recipe
 
 PARAMS = read(Path("params.yaml"), Params)
 MODEL, SIDE = Path(PARAMS.model.path), PARAMS.resolution
@@ -72,7 +72,7 @@ def train(work: Path, kind: str, seed: int) -> Path:
     if not (out / "result/lora" / lora.FILE_NAME).exists():
         settings = PARAMS.train.model_copy(update=SETTINGS[kind])
         folders = (Path(each) for each in ("data/augmented", "data/prepared/val", "data/class"))
-        sets = Sets(*map(PictureSet.read, folders))
+        sets = dreambooth.Sets(*map(PictureSet.read, folders))
         dreambooth.train(sets, Recipe(MODEL, settings, SIDE, seed), out)
     return out / "result/lora"
 
@@ -119,13 +119,13 @@ SETS = 60  # put together of the drawings' pictures, to know the spread better t
 class Real(NamedTuple):
     """The test and the training pictures, and the halves that measures are means over."""
 
-    test: Pictures
-    training: Pictures
+    test: FeatureSet
+    training: FeatureSet
     extractor: features.Extractor
 
 
 class Drawing(NamedTuple):
-    pictures: Pictures
+    pictures: FeatureSet
     metrics: Metrics
     influences: dict[str, Any]  # as in influences.json
 
@@ -134,8 +134,8 @@ def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
     """By kind and name every drawing that is whole; what is measured already is read."""
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
-    def collect(folder: Path, turned: bool = False) -> Pictures:
-        return feature_set.collect(folder, listing.find(folder)[0], SIDE, extractor, turned)
+    def collect(folder: Path, turned: bool = False) -> FeatureSet:
+        return feature_set.collect(PictureSet.read(folder), SIDE, extractor, turned)
 
     test, training_photos = (Path("data/prepared", part) for part in ("test", "train"))
     real = Real(collect(test), collect(training_photos, True), extractor)
@@ -146,7 +146,8 @@ def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
             continue
         fake = collect(folder)
         if not file.exists():
-            metrics = evaluation.measure(real.test, fake, real.training, extractor, PARAMS.seed)
+            sets = Sets(real.test, fake, real.training)
+            metrics = evaluation.measure(sets, extractor, PARAMS.seed)
             said = [metrics.to_json(), evaluation.influences(fake, metrics)]
             file.write_text(json.dumps(said))
         measured, influences = json.loads(file.read_text())
@@ -159,26 +160,30 @@ def values(runs: Sequence[Drawing], name: str) -> np.ndarray:
     return np.array([run.metrics[name].value for run in runs])
 
 
-def mixed(drawings: Sequence[Pictures], chosen: np.ndarray) -> Pictures:
+def mixed(drawings: Sequence[FeatureSet], chosen: np.ndarray) -> FeatureSet:
     """Picture i of drawing chosen[i]: independent pictures, as many of each prompt."""
     parts = [drawings[k].subset(np.array([i])) for i, k in enumerate(chosen)]
-    whole = {
-        name: np.concatenate([getattr(each, name) for each in parts])
+    pictures = replace(
+        drawings[0].pictures,
+        paths=[path for each in parts for path in each.pictures.paths],
+        rows=[row for each in parts for row in each.pictures.rows],
+    )
+    arrays = (
+        np.concatenate([getattr(each, name) for each in parts])
         for name in ("pixels", "rows", "hashes")
-    }
-    listed = {
-        name: [one for each in parts for one in getattr(each, name)]
-        for name in ("paths", "patients", "strata")
-    }
-    return replace(drawings[0], **whole, **listed)
+    )
+    return FeatureSet(pictures, *arrays)
 
 
-def measure_mixed(real: Real, drawings: Sequence[Pictures], chosen: np.ndarray) -> dict[str, float]:
+def measure_mixed(
+    real: Real, drawings: Sequence[FeatureSet], chosen: np.ndarray
+) -> dict[str, float]:
     fake = mixed(drawings, chosen)
     rng = np.random.default_rng(0)
-    draws = distances.draw_halves(real.test, fake, real.training, rng)[:40]
+    sets = Sets(real.test, fake, real.training)
+    draws = distances.draw_halves(sets, rng)[:40]
     found = distances.measure(real.test, fake, draws, evaluation.NEIGHBOURS, rng)
-    found["fid_gap"] = memorisation.gap(real.test, fake, real.training, draws)
+    found["fid_gap"] = memorisation.gap(sets, draws)
     table = diversity.all_pairs(fake.pixels[: diversity.MOST])
     return {name: each.value for name, each in found.items()} | {
         "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1))),

@@ -26,22 +26,26 @@ def main(
     training: Path | None = None,
 ) -> None:
     from mpox.core import folders, images
+    from mpox.core.picture_set import PictureSet
     from mpox.measures import evaluation, sheets
 
     folders.check_vacant(pictures)
     if metrics.exists():
         raise InputError(f"{metrics}: exists already; remove it or name another file")
-    found = evaluation.evaluate(
-        real, synthetic, params.evaluate, params.resolution, params.seed, training
+    compared = evaluation.Compared(
+        PictureSet.read(real),
+        PictureSet.read(synthetic),
+        PictureSet.read(training) if training else None,
     )
+    result = evaluation.evaluate(compared, params.evaluate, params.resolution, params.seed)
     pictures.mkdir(parents=True, exist_ok=True)
-    images.write(pictures / "contact_sheet.jpg", found.contact_sheet, quality=sheets.QUALITY)
-    if found.pairs:
-        pairs = sheets.pairs(found.pairs)
+    images.write(pictures / "contact_sheet.jpg", result.contact_sheet, quality=sheets.QUALITY)
+    if result.pairs:
+        pairs = sheets.pairs(result.pairs)
         images.write(pictures / "suspicious_pairs.jpg", pairs, quality=sheets.QUALITY)
-        sheets.write_table(pictures / "suspicious_pairs.csv", found.pairs)
-    folders.write(pictures / "influences.json", json.dumps(found.influences).encode())
-    found.metrics.write(metrics)
+        sheets.write_table(pictures / "suspicious_pairs.csv", result.pairs)
+    folders.write(pictures / "influences.json", json.dumps(result.influences).encode())
+    result.metrics.write(metrics)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +11,14 @@ from skimage.metrics import structural_similarity
 
 from mpox.core import images, table
 from mpox.core.errors import InputError
-from mpox.measures import evaluation, frechet, kernel, sheets, ssim
+from mpox.core.picture_set import PictureSet
+from mpox.measures import distances, evaluation, frechet, kernel, sheets, ssim
+from mpox.measures.evaluation import Compared
 from mpox.params import Evaluate
 from mpox.pictures import feature_set, features
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves
-from mpox.statistics.estimate import ALL, Metrics
+from mpox.statistics.estimate import ALL, Estimate, Metrics
 from stages.evaluate import main
 
 SIZE = 32
@@ -32,10 +36,28 @@ def fill(folder: Path, count: int, seed: int, suffix: str = "png") -> Path:
     return folder
 
 
-def evaluate(*arguments) -> tuple[Metrics, evaluation.Result]:
+def evaluate(
+    real: Path, synthetic: Path, settings: Evaluate, side: int, seed: int, training=None
+) -> tuple[Metrics, evaluation.Result]:
     """The metrics as they are read back from their file, and the result itself."""
-    found = evaluation.evaluate(*arguments)
-    return Metrics.parse(found.metrics.to_json().encode(), "metrics"), found
+    compared = Compared(*(each and PictureSet.read(each) for each in (real, synthetic, training)))
+    result = evaluation.evaluate(compared, settings, side, seed)
+    return Metrics.parse(result.metrics.to_json().encode(), "metrics"), result
+
+
+def features_alone(rows: np.ndarray, folder: str) -> FeatureSet:
+    """A set of which nothing but its features is known: each picture is a patient's own."""
+    paths = [Path(folder, f"{i}.png") for i in range(len(rows))]
+    pictures = PictureSet(Path(folder), paths, [{} for _ in paths], None, [])
+    return FeatureSet(pictures, np.empty((len(rows), 0)), rows, np.empty((len(rows), 0)))
+
+
+def measure(one: np.ndarray, other: np.ndarray, seed: int) -> dict[str, Estimate]:
+    """The distances of features, at h pictures a side."""
+    sets = Sets(features_alone(one, "real"), features_alone(other, "synthetic"))
+    draws = distances.draw_halves(sets, np.random.default_rng(seed))
+    rng = np.random.default_rng([seed, 1])
+    return distances.measure(sets.test, sets.synthetic, draws, evaluation.NEIGHBOURS, rng)
 
 
 @pytest.fixture
@@ -252,14 +274,17 @@ def test_ssim_pairs_by_name_and_shows_how_little_it_says(seen, tmp_path):
 def test_pictures_drawn_depend_on_the_seed_alone(tmp_path):
     folder = fill(tmp_path / "real", 20, 0)
     (folder / "notes.txt").touch()
-    names = sorted(path.name for path in folder.glob("*.png"))
-    drawn = [path.name for path in feature_set.choose(folder, 7, 3)]
-    assert drawn == [path.name for path in feature_set.choose(folder, 7, 3)] == sorted(drawn)
-    assert len(set(drawn)) == 7 and drawn != names[:7]
-    assert drawn != [path.name for path in feature_set.choose(folder, 7, 4)]
-    assert set(drawn) < {path.name for path in feature_set.choose(folder, 8, 3)}
-    for most in (None, 50):
-        assert [path.name for path in feature_set.choose(folder, most, 3)] == names
+    pictures = PictureSet.read(folder)
+
+    def names(most: int | None, seed: int) -> list[str]:
+        return feature_set.choose(pictures, most, seed).names
+
+    drawn = names(7, 3)
+    assert drawn == names(7, 3) == sorted(drawn)
+    assert len(set(drawn)) == 7 and drawn != pictures.names[:7]
+    assert drawn != names(7, 4)
+    assert set(drawn) < set(names(8, 3))
+    assert names(None, 3) == names(50, 3) == pictures.names
 
 
 def test_max_pictures_limits_both_folders(seen, tmp_path):
@@ -271,14 +296,10 @@ def test_max_pictures_limits_both_folders(seen, tmp_path):
     assert len(seen) == 10
 
 
-def shown(colour: tuple[int, int, int], count: int) -> feature_set.Pictures:
+def shown(colour: tuple[int, int, int], count: int) -> FeatureSet:
     """`count` pictures of one colour."""
     pixels = np.full((count, SIZE, SIZE, 3), colour, np.uint8)
-    paths = [Path(f"{i}.png") for i in range(count)]
-    nothing = np.zeros((count, 1), np.float32)
-    return feature_set.Pictures(
-        Path("."), paths, ["p"] * count, True, pixels, nothing, nothing, [""] * count
-    )
+    return replace(features_alone(np.zeros((count, 1), np.float32), "."), pixels=pixels)
 
 
 def test_contact_sheet_has_the_real_pictures_on_the_left():
@@ -311,8 +332,9 @@ def test_missing_weights_stop_before_any_picture_is_read(tmp_path):
     settings = Evaluate(
         by=(), features="inception_v3", weights="nowhere.pth", download=(), max_pictures=None
     )
+    (tmp_path / "none.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"nowhere\.pth"):
-        evaluate(tmp_path / "none", tmp_path / "none", settings, SIZE, 0)
+        evaluate(tmp_path, tmp_path, settings, SIZE, 0)
 
 
 def test_the_stage_writes_the_same_files_each_time(tmp_path):
@@ -367,11 +389,11 @@ def test_by_hand_nothing_is_written_over(prepared, tmp_path, monkeypatch):
 def test_features_alone_are_measured_as_in_a_whole_evaluation():
     rng = np.random.default_rng(3)
     one, other = (rng.normal(shift, 1, (60, 8)).astype(np.float32) for shift in (0, 0.4))
-    found = evaluation.measure_features(one, other, 7)
+    found = measure(one, other, 7)
     assert found["fid"].value == pytest.approx(frechet.distance(one, other), rel=1e-5)
     assert found["kid"].value == pytest.approx(kernel.distance(one, other), rel=1e-5)
     assert found["fid_excess"].low < found["fid_excess"].value < found["fid_excess"].high
-    assert found == evaluation.measure_features(one, other, 7)
+    assert found == measure(one, other, 7)
 
 
 @pytest.mark.slow
@@ -382,7 +404,7 @@ def test_large_sets_measured_by_parts_hold_the_truth(monkeypatch):
     for seed in range(40):
         rng = np.random.default_rng(seed)
         one, other = rng.normal(size=(2, 400, 8))
-        found = evaluation.measure_features(one, other, seed)
+        found = measure(one, other, seed)
         names = ("fid_excess", "kid", "precision", "coverage")
         held.append([found[x].low <= found[x].null <= found[x].high for x in names])
     assert (np.mean(held, axis=0) >= 0.85).all(), np.mean(held, axis=0)

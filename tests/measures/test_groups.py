@@ -1,6 +1,5 @@
 """By group: known answers on angles and shares alone."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from mpox.core import table
+from mpox.core.picture_set import PictureSet
 from mpox.measures import groups
 from mpox.photos import splits
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet
 from mpox.statistics import tone
 from mpox.statistics.estimate import ALL, Z
 
@@ -116,12 +115,15 @@ def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_
     assert found / 200 >= 0.95 and named / 200 >= 0.95
 
 
-def pictures(folder: Path, found: np.ndarray, patients: list[str], asked: list[str] | None = None):
-    """Pictures of one colour each, of such angles (within ±63), and features at random."""
-    folder.mkdir()
+def pictures(folder: Path, found: np.ndarray, patients: list[str], **columns) -> FeatureSet:
+    """Pictures of one colour each, of such angles (within ±63), and features at random.
+
+    Their table has the patients and `columns`; no file is made.
+    """
     paths = [folder / f"{k:05d}.png" for k in range(len(found))]
-    if asked:
-        table.write(folder, ["tone"], {p.name: [a] for p, a in zip(paths, asked, strict=True)})
+    columns = {"patient": patients, **columns}
+    values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    table = PictureSet(folder, paths, values, folder / "metadata.csv", list(columns))
     rng = np.random.default_rng(1)
     yellow = 20 + 0 * found  # so that a lightness of 50 ± 40 gives all angles
     lab = np.stack([50 + yellow * np.tan(np.radians(found.clip(-63, 63))), 0 * found, yellow], 1)
@@ -130,20 +132,16 @@ def pictures(folder: Path, found: np.ndarray, patients: list[str], asked: list[s
         np.uint8
     )
     rows = rng.normal(size=(len(found), 6)).astype(np.float32)
-    return Pictures(
-        folder, paths, patients, True, pixels, rows, np.ones((len(found), 64)), [""] * len(found)
-    )
+    return FeatureSet(table, pixels, rows, np.ones((len(found), 64)))
 
 
 def test_each_group_has_its_numbers_and_a_small_one_is_counted_and_not_judged(tmp_path):
     rng = np.random.default_rng(0)
     patients = [str(k) for k in np.repeat(np.arange(26), 4)]
-    site = ["arm"] * 60 + ["leg"] * 40 + ["face"] * 4
-    test = pictures(tmp_path / "test", np.zeros(104), patients)
-    fake = pictures(tmp_path / "fake", np.zeros(104), [str(k) for k in range(104)])
-    for folder, values in ((test, site), (fake, ["arm"] * 30 + ["leg"] * 74)):
-        rows = {path.name: [value] for path, value in zip(folder.paths, values, strict=True)}
-        table.write(folder.folder, ["site"], rows)
+    real, synthetic = ["arm"] * 60 + ["leg"] * 40 + ["face"] * 4, ["arm"] * 30 + ["leg"] * 74
+    test = pictures(tmp_path / "test", np.zeros(104), patients, site=real)
+    own = [str(k) for k in range(104)]
+    fake = pictures(tmp_path / "fake", np.zeros(104), own, site=synthetic)
     by = groups.measure(test, fake, ["site"], 5, rng)
     arm, leg, face = (by[f"site: {name}"] for name in ("arm", "leg", "face"))
     assert (arm["n_real"].value, arm["n_synthetic"].value) == (60, 30)
@@ -162,10 +160,10 @@ def test_tones_asked_and_drawn_are_held_against_each_other(tmp_path):
     one = [str(k) for k in range(36)]
     test = pictures(tmp_path / "test", angle, one)
     for name, order in (("same", angle), ("turned", -angle)):
-        fake = pictures(tmp_path / name, order, one, asked)
+        fake = pictures(tmp_path / name, order, one, tone=asked)
         found = groups.measure(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
         assert found == pytest.approx(1 if name == "same" else -1, abs=0.01)
-    fake = pictures(tmp_path / "lab", angle, one, ["IV", "V", "VI"] * 12)  # a lab's own scale
+    fake = pictures(tmp_path / "lab", angle, one, tone=["IV", "V", "VI"] * 12)  # a lab's own scale
     assert "asked" not in groups.measure(test, fake, ["tone"], 5, rng)["by tone"]
 
 
@@ -195,11 +193,11 @@ def test_the_noise_of_a_distance_of_tones_is_what_other_drawings_of_these_prompt
     real, patients = drawn(rng, rng.uniform(-50, 50, 26), EACH)
     test = pictures(tmp_path / "test", real, patients)
     found: dict[str, list] = {"asked": [], "unknown": []}
-    for k in range(60):
-        fake = pictures(tmp_path / str(k), asked - 15 + rng.normal(0, 12, 104), own)
-        for name, strata in (("asked", prompts), ("unknown", [""] * 104)):
-            side = replace(fake, strata=strata)
-            found[name].append(groups.measure(test, side, [], 5, rng)[ALL]["tone_distance"])
+    for _ in range(60):
+        angles = asked - 15 + rng.normal(0, 12, 104)
+        for name, columns in (("asked", {"text": prompts}), ("unknown", {})):
+            fake = pictures(tmp_path, angles, own, **columns)
+            found[name].append(groups.measure(test, fake, [], 5, rng)[ALL]["tone_distance"])
     of_drawings = np.std([each.value for each in found["asked"]], ddof=1)
     stated = {k: np.mean([each.noise / Z for each in v]) / of_drawings for k, v in found.items()}
     assert 0.75 <= stated["asked"] <= 1.33
@@ -210,26 +208,18 @@ def test_shares_that_prompts_lay_down_have_no_chance_of_their_own(tmp_path):
     rng = np.random.default_rng(0)
     one = [str(k) for k in range(104)]
     sites = ["arm"] * 30 + ["leg"] * 74
-    test, fake = (pictures(tmp_path / name, np.zeros(104), one) for name in ("test", "fake"))
-    for side in (test, fake):
-        rows = {path.name: [site] for path, site in zip(side.paths, sites, strict=True)}
-        table.write(side.folder, ["site"], rows)
-    width = {}
-    for name, strata in (("asked", sites), ("unknown", [""] * 104)):
-        side = replace(fake, strata=strata)
-        off = groups.measure(test, side, ["site"], 5, rng)["site: arm"]["share_off"]
+    test, width = pictures(tmp_path, np.zeros(104), one, site=sites), {}
+    for name, prompts in (("asked", {"text": sites}), ("unknown", {})):
+        fake = pictures(tmp_path, np.zeros(104), one, site=sites, **prompts)
+        off = groups.measure(test, fake, ["site"], 5, rng)["site: arm"]["share_off"]
         width[name] = off.high - off.low
     assert width["unknown"] / width["asked"] == pytest.approx(np.sqrt(2), rel=0.12)
 
 
 def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp_path):
     angles, rng = np.linspace(-60, 60, 24), np.random.default_rng(0)
-    sides = []
-    for name in ("real", "synthetic"):
-        side = pictures(tmp_path / name, angles, [str(k) for k in range(24)])
-        rows = {path.name: ["p" if k % 2 else "asked"] for k, path in enumerate(side.paths)}
-        table.write(tmp_path / name, ["site"], rows)
-        sides.append(side)
-    found = groups.measure(*sides, ["site"], 5, rng)
+    own, sites = [str(k) for k in range(24)], ["asked", "p"] * 12
+    side = pictures(tmp_path, angles, own, site=sites)
+    found = groups.measure(side, side, ["site"], 5, rng)
     assert found["by site"]["p"].value == 1.0
     assert found["site: p"]["n_real"].value == found["site: asked"]["n_real"].value == 12

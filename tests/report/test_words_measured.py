@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from mpox.core import images, table
+from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
 from mpox.measures import evaluation
 from mpox.pictures import feature_set, features
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.report import words
 
 SIDE = 48  # pixels
@@ -35,20 +37,21 @@ def said(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sets")
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
-    def collect(name: str, pictures: list[np.ndarray]) -> feature_set.Pictures:
+    def collect(name: str, pictures: list[np.ndarray]) -> FeatureSet:
         paths = [folder / name / f"{i:03d}.png" for i in range(len(pictures))]
         each = 4 if name in PATIENTS else 1
         table.write(folder / name, ["patient"], {p.name: [i // each] for i, p in enumerate(paths)})
         for path, picture in zip(paths, pictures, strict=True):
             images.write(Path(path), np.ascontiguousarray(picture))
-        return feature_set.collect(folder / name, paths, SIDE, extractor, name == "training")
+        shown = PictureSet.read(folder / name)
+        return feature_set.collect(shown, SIDE, extractor, name == "training")
 
     test, train = (collect(name, draw(1000 * n, PATIENTS[name], 4)) for n, name in
                    enumerate(PATIENTS, 1))  # fmt: skip
     counts = {f"groups_{name}": n for name, n in zip(("test", "train"), (16, 16), strict=True)}
 
     def sentences(name: str, pictures: list[np.ndarray]) -> dict[str, words.Sentence]:
-        measured = evaluation.measure(test, collect(name, pictures), train, extractor, 0)
+        measured = evaluation.measure(Sets(test, collect(name, pictures), train), extractor, 0)
         found = words.sentences(measured, counts)
         return {sentence.rule: sentence for sentence in found}
 

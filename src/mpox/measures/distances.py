@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mpox.core.errors import InputError
 from mpox.measures import coverage, frechet, kernel, vendi
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate, Influence
 
@@ -29,28 +29,24 @@ class Draw(NamedTuple):
     training: np.ndarray  # empty without training pictures
 
 
-def draw_halves(
-    test: Pictures, fake: Pictures, train: Pictures | None, rng: np.random.Generator
-) -> list[Draw]:
+def draw_halves(sets: Sets, rng: np.random.Generator) -> list[Draw]:
     """Halves of every set, cut to the smallest or to MOST: a distance compares only at equal N.
 
     InputError for a set of too few patients.
     """
-    sets = [test, fake] if train is None else [test, fake, train]
-    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in sets]
-    size, smallest = min(
-        ((len(pairs[0][0]), each.folder) for each, pairs in zip(sets, drawn, strict=True)),
-        key=lambda pair: pair[0],
-    )
+    every = [each for each in sets if each is not None]
+    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in every]
+    smallest, pairs = min(zip(every, drawn, strict=True), key=lambda pair: len(pair[1][0][0]))
+    size = len(pairs[0][0])
     if size < halves.FEWEST:
         raise InputError(
-            f"{smallest}: too few patients: halves that share none have {size} pictures, "
-            f"expected at least {halves.FEWEST}"
+            f"{smallest.pictures.folder}: too few patients: halves that share none have {size} "
+            f"pictures, expected at least {halves.FEWEST}"
         )
     size = min(size, halves.MOST)
     tests, fakes = drawn[:2]
     nothing = [np.empty(0, int)] * len(tests)
-    trained = nothing if train is None else [one[:size] for one, _ in drawn[2]]
+    trained = nothing if sets.training is None else [one[:size] for one, _ in drawn[2]]
     return [
         Draw(one[:size], other[:size], synthetic[:size], redrawn[:size], training)
         for (one, other), (synthetic, redrawn), training in zip(tests, fakes, trained, strict=True)
@@ -58,7 +54,7 @@ def draw_halves(
 
 
 def measure(
-    test: Pictures, fake: Pictures, draws: Sequence[Draw], k: int, rng: np.random.Generator
+    test: FeatureSet, fake: FeatureSet, draws: Sequence[Draw], k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
     """The measures of two sets, k-th neighbours.
 
@@ -114,8 +110,8 @@ def measure(
 
 
 def over_draws(
-    test: Pictures,
-    fake: Pictures,
+    test: FeatureSet,
+    fake: FeatureSet,
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, Influence]]:
@@ -145,6 +141,6 @@ def over_draws(
     )
 
 
-def whole(draws: Sequence[Draw], *sets: Pictures) -> float:
+def whole(draws: Sequence[Draw], *sets: FeatureSet) -> float:
     """What the spread over the draws is multiplied by, for that of the whole sets."""
     return halves.scale(len(draws[0].one), min(len({*each.patients}) for each in sets))

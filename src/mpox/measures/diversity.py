@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mpox.core import images
 from mpox.measures import ssim
 from mpox.pictures import copies
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 from mpox.statistics.rates import rate
@@ -25,7 +25,7 @@ def scales(side: int) -> int:
     return ssim.scales(min(side, SIDE))
 
 
-def ms_ssim(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimate:
+def ms_ssim(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Estimate:
     """Mean MS-SSIM of all pairs of synthetic pictures; the more, the more alike they are.
 
     The null is that of test pictures. At most MOST of each, the same number of both.
@@ -66,13 +66,13 @@ def all_pairs(shown: Sequence[np.ndarray]) -> np.ndarray:
     return table
 
 
-def _small(pictures: Pictures) -> list[np.ndarray]:
+def _small(pictures: FeatureSet) -> list[np.ndarray]:
     if pictures.side <= SIDE:
         return list(pictures.pixels)
     return [images.recode(images.square(each, SIDE)) for each in pictures.pixels]
 
 
-def repeat_rate(test: Pictures, fake: Pictures, rng: np.random.Generator) -> Estimate:
+def repeat_rate(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Estimate:
     """Share of n_fid synthetic pictures too like another synthetic one.
 
     Too like is nearer than 99 % of the test pictures are to their nearest one of another patient,

@@ -6,13 +6,14 @@ asked of it.
 """
 
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from mpox.core import table
 from mpox.measures import coverage, distances
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves, tone
 from mpox.statistics.estimate import ALL, Estimate
 
@@ -23,8 +24,8 @@ GRID = np.arange(-90, 91)  # degrees
 
 
 def measure(
-    test: Pictures,
-    fake: Pictures,
+    test: FeatureSet,
+    fake: FeatureSet,
     by_columns: Sequence[str],
     k: int,
     rng: np.random.Generator,
@@ -46,31 +47,29 @@ def measure(
     of_fake = redraw(below[1], fake.patients, rng, fake.strata)
     chance = of_fake - redraw(below[0], test.patients, rng, even)
     off = below[1].mean(0) - below[0].mean(0)
-    found = {ALL: {"tone_distance": _distance(off, chance, of_fake)}}
-    for column in by_columns:
-        if column == "tone":
-            groups = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
-            found |= _of_column(test, fake, column, groups, list(tone.BANDS), even, k, rng)
+    measures = {ALL: {"tone_distance": _distance(off, chance, of_fake)}}
+    for name in by_columns:
+        if name == "tone":
+            values = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
+            column = Column(name, values[0], values[1], list(tone.BANDS), even)
+            measures |= _of_column(test, fake, column, k, rng)
             p = Estimate(difference(below[0], below[1], chance))
-            found["by tone"] = {"p": p} | _asked(fake, synthetic)
+            measures["by tone"] = {"p": p} | _asked(fake, synthetic)
         else:
-            groups = [_said(each, column) for each in (test, fake)]
-            names, one = sorted({*groups[0], *groups[1]}), [0] * len(test)
-            found |= _of_column(test, fake, column, groups, names, one, k, rng)
-    return found
+            values = [_values(each, name) for each in (test, fake)]
+            distinct = sorted({*values[0], *values[1]})
+            column = Column(name, values[0], values[1], distinct, [0] * len(test))
+            measures |= _of_column(test, fake, column, k, rng)
+    return measures
 
 
-def _angles(pictures: Pictures) -> np.ndarray:
+def _angles(pictures: FeatureSet) -> np.ndarray:
     return np.array([tone.typology_angle(each) for each in pictures.pixels])
 
 
-def _said(pictures: Pictures, column: str) -> list[str]:
+def _values(each: FeatureSet, column: str) -> list[str]:
     """The value of each picture; without a column, or a table, `unknown`."""
-    known = table.read(pictures.folder)
-    if known is None or column not in known.columns:
-        return [table.UNKNOWN] * len(pictures)
-    names = [path.relative_to(pictures.folder).as_posix() for path in pictures.paths]
-    return [known.row(name)[column] or table.UNKNOWN for name in names]
+    return [row.get(column) or table.UNKNOWN for row in each.pictures.rows]
 
 
 def _distance(off: np.ndarray, chance: np.ndarray, of_fake: np.ndarray) -> Estimate:
@@ -137,27 +136,33 @@ def pairs(order: np.ndarray, patients: Sequence[str]) -> list[int]:
     return np.minimum(place // 2, max(number // 2 - 1, 0))[patient].tolist()
 
 
+class Column(NamedTuple):
+    """A column by whose values pictures are grouped."""
+
+    name: str
+    real: Sequence[str]  # the value of each test picture, n …
+    synthetic: Sequence[str]  # … and of each synthetic picture, m
+    values: Sequence[str]  # that a group is made of
+    strata: Sequence[Hashable]  # n, of the test pictures' patients, for the bootstrap
+
+
 def _of_column(
-    test: Pictures,
-    fake: Pictures,
-    column: str,
-    groups: Sequence[Sequence[str]],
-    names: Sequence[str],
-    even: Sequence[Hashable],
-    k: int,
-    rng: np.random.Generator,
+    test: FeatureSet, fake: FeatureSet, column: Column, k: int, rng: np.random.Generator
 ) -> dict[str, dict[str, Estimate]]:
-    one_hot = [np.array(side)[:, None] == np.array(names) for side in groups]
+    one_hot = [
+        np.array(side)[:, None] == np.array(column.values)
+        for side in (column.real, column.synthetic)
+    ]
     real, synthetic = (each.astype(float) for each in one_hot)
     chance = redraw(synthetic, fake.patients, rng, fake.strata)
-    chance = chance - redraw(real, test.patients, rng, even)
+    chance = chance - redraw(real, test.patients, rng, column.strata)
     low, high = np.quantile(chance, [0.025, 0.975], axis=0) + synthetic.mean(0) - real.mean(0)
-    found = {f"by {column}": {"p": Estimate(difference(real, synthetic, chance))}}
-    for j, value in enumerate(names):
+    measures = {f"by {column.name}": {"p": Estimate(difference(real, synthetic, chance))}}
+    for j, value in enumerate(column.values):
         own = [np.flatnonzero(each[:, j]) for each in one_hot]
         shares = float(real[:, j].mean()), float(synthetic[:, j].mean())
-        group = f"{column}: {value}"
-        found[group] = {
+        group = f"{column.name}: {value}"
+        measures[group] = {
             "n_real": Estimate(len(own[0])),
             "n_synthetic": Estimate(len(own[1])),
             "share_real": Estimate(shares[0]),
@@ -166,20 +171,20 @@ def _of_column(
         }
         patients = {test.patients[i] for i in own[0]}
         if min(map(len, own)) >= FEWEST and len(patients) >= FEWEST_PATIENTS:
-            found[group] |= _quality(test.subset(own[0]), fake.subset(own[1]), k, rng)
-    return found
+            measures[group] |= _quality(test.subset(own[0]), fake.subset(own[1]), k, rng)
+    return measures
 
 
 def _quality(
-    test: Pictures, fake: Pictures, k: int, rng: np.random.Generator
+    test: FeatureSet, fake: FeatureSet, k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
     """Precision and coverage of a group among itself, at halves of it."""
-    draws = distances.draw_halves(test, fake, None, rng)
+    draws = distances.draw_halves(Sets(test, fake), rng)
     most = min(k, len(draws[0].one) - 1)
 
     def shares(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-        found = coverage.measure(one, other, most)
-        return {"precision": found.precision, "coverage": found.coverage}
+        measures = coverage.measure(one, other, most)
+        return {"precision": measures.precision, "coverage": measures.coverage}
 
     value, null, width, influence = distances.over_draws(test, fake, draws, shares)
     return {
@@ -194,10 +199,9 @@ def _quality(
     }
 
 
-def _asked(fake: Pictures, angles: np.ndarray) -> dict[str, Estimate]:
-    said = _said(fake, "tone")
-    order = list(tone.BANDS)
-    if not {*said} <= {*order} or len({*said}) < 2:
+def _asked(fake: FeatureSet, angles: np.ndarray) -> dict[str, Estimate]:
+    words, order = _values(fake, "tone"), list(tone.BANDS)
+    if not {*words} <= {*order} or len({*words}) < 2:
         return {}
-    light = [-order.index(word) for word in said]
+    light = [-order.index(word) for word in words]
     return {"asked": Estimate(float(spearmanr(light, angles)[0]))}

@@ -9,7 +9,7 @@ from mpox.core import images
 from mpox.measures import distances, frechet, ssim
 from mpox.measures.distances import Draw
 from mpox.pictures import copies
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 from mpox.statistics.rates import rate
@@ -36,7 +36,7 @@ class Neighbours(NamedTuple):
     ssim: np.ndarray  # n, with the one by features, as it is turned there
 
 
-def neighbours(pictures: Pictures, train: Pictures) -> Neighbours:
+def neighbours(pictures: FeatureSet, train: FeatureSet) -> Neighbours:
     """The nearest training picture of each, in all eight orientations."""
     near = copies.nearest(pictures.rows, train.rows)
     scores = [
@@ -46,39 +46,31 @@ def neighbours(pictures: Pictures, train: Pictures) -> Neighbours:
     return Neighbours(near, copies.nearest(pictures.hashes, train.hashes), np.array(scores))
 
 
-def suspicious(fake: Pictures, train: Pictures, found: Neighbours, most: int) -> list[Pair]:
+def suspicious(fake: FeatureSet, train: FeatureSet, nearest: Neighbours, most: int) -> list[Pair]:
     """The `most` synthetic pictures most like a training picture, the worst first.
 
     By features, then by perceptual hashes.
     """
+    names, training_names = fake.pictures.names, train.pictures.names
 
     def pair(by: str, near: copies.Nearest, i: int) -> Pair:
         j, way = near.picture[i], near.way[i]
         own, other = fake.pixels[i], images.ways(train.pixels[j])[way]
-        name, training = (
-            each.paths[k].relative_to(each.folder).as_posix() for each, k in ((fake, i), (train, j))
-        )
         cosine = copies.cosine(fake.rows[i], train.rows[j, way])
         bits = copies.bits(copies.cosine(fake.hashes[i], train.hashes[j, way]))
         likeness = ssim.similarity(own, other)
-        return Pair(by, name, training, int(way), cosine, bits, likeness, (own, other))
+        pictures = (own, other)
+        return Pair(by, names[i], training_names[j], int(way), cosine, bits, likeness, pictures)
 
     return [
         pair(by, near, int(i))
-        for by, near in (("features", found.features), ("hashes", found.hashes))
+        for by, near in (("features", nearest.features), ("hashes", nearest.hashes))
         for i in np.argsort(-near.cosine, kind="stable")[:most]
     ]
 
 
-def measure(
-    test: Pictures,
-    fake: Pictures,
-    train: Pictures,
-    draws: Sequence[Draw],
-    found: Neighbours,
-    held_out: Neighbours,
-) -> dict[str, Estimate]:
-    """The measures, from the `Neighbours` of the synthetic and of the test pictures.
+def measure(sets: Sets, draws: Sequence[Draw], nearest: Neighbours) -> dict[str, Estimate]:
+    """The measures of sets with training pictures; `nearest`: the synthetic pictures' neighbours.
 
     - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
       over the draws at n_half a side: above zero they are nearer to what the model has seen;
@@ -91,6 +83,9 @@ def measure(
 
     The test pictures are no copies, so the null of a rate is that of false alarms.
     """
+    test, fake, train = sets
+    assert train is not None
+    held_out = neighbours(test, train)
     limit = copies.threshold(copies.among(train.rows, train.patients))
     hash_limit = copies.threshold(copies.among(train.hashes, train.patients))
 
@@ -98,26 +93,28 @@ def measure(
         count, alarms = (int(np.sum(each.cosine > limit)) for each in (near, null))
         return rate(count, len(fake), alarms, len(test))
 
-    noise = halves.spread(found.ssim) / np.sqrt(len(fake))
-    fewest, null_fewest = (copies.bits(each.hashes.cosine.max()) for each in (found, held_out))
+    noise = halves.spread(nearest.ssim) / np.sqrt(len(fake))
+    fewest, null_fewest = (copies.bits(each.hashes.cosine.max()) for each in (nearest, held_out))
     return {
-        "fid_gap": gap(test, fake, train, draws),
+        "fid_gap": gap(sets, draws),
         "copy_threshold": Estimate(limit),
         "hash_threshold": Estimate(copies.fewer_than(hash_limit)),
-        "copy_rate": share(found.features, held_out.features, limit),
-        "hash_rate": share(found.hashes, held_out.hashes, hash_limit),
+        "copy_rate": share(nearest.features, held_out.features, limit),
+        "hash_rate": share(nearest.hashes, held_out.hashes, hash_limit),
         "ssim_nearest": Estimate(
-            float(found.ssim.mean()), null=float(held_out.ssim.mean()), noise=noise
+            float(nearest.ssim.mean()), null=float(held_out.ssim.mean()), noise=noise
         ),
         "copy_cosine": Estimate(
-            float(found.features.cosine.max()), null=float(held_out.features.cosine.max())
+            float(nearest.features.cosine.max()), null=float(held_out.features.cosine.max())
         ),
         "hash_bits": Estimate(fewest, null=null_fewest),
     }
 
 
-def gap(test: Pictures, fake: Pictures, train: Pictures, draws: Sequence[Draw]) -> Estimate:
+def gap(sets: Sets, draws: Sequence[Draw]) -> Estimate:
     """`fid_gap` of `measure`."""
+    test, fake, train = sets
+    assert train is not None
 
     def apart(draw: Draw, drawn: np.ndarray) -> float:
         rows, trained = fake.rows[drawn], train.rows[draw.training, 0]

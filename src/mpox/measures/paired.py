@@ -4,12 +4,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mpox.measures import ssim
-from mpox.pictures.feature_set import Pictures
+from mpox.pictures.feature_set import FeatureSet
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 
 
-def measure(test: Pictures, fake: Pictures) -> dict[str, Estimate]:
+def measure(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
     """Mean SSIM over n_fid pairs.
 
     - ssim: the i-th real with the i-th synthetic picture by name;

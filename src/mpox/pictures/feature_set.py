@@ -1,4 +1,4 @@
-"""The sets of pictures an evaluation compares: which, of whom, and their features."""
+"""Picture sets with the pixels and features that they are compared by."""
 
 import hashlib
 import logging
@@ -6,13 +6,15 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from mpox.core import images, listing, table
+from mpox.core import images
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.pictures import copies, features
 from mpox.statistics import halves
 
@@ -20,79 +22,80 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Pictures:
+class FeatureSet:
     """The test, the training or the synthetic pictures, each read once for all measures."""
 
-    folder: Path
-    paths: list[Path]  # n
-    patients: list[str]  # n; where none is known, each picture a number of its own
-    known: bool  # whether the patients are
+    pictures: PictureSet  # n
     pixels: np.ndarray  # uint8 n×S×S×3, through the one geometry and codec all are measured in
     rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `images.ways`
     hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
-    strata: list[str]  # n: the prompt of each, if any: how many there are of each is laid down
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.pictures)
 
     @property
     def side(self) -> int:
         """S, in pixels."""
         return self.pixels.shape[1]
 
-    def subset(self, places: np.ndarray) -> "Pictures":
-        """Those at `places`, in that order."""
-        return replace(
-            self,
-            paths=[self.paths[i] for i in places],
-            patients=[self.patients[i] for i in places],
-            pixels=self.pixels[places],
-            rows=self.rows[places],
-            hashes=self.hashes[places],
-            strata=[self.strata[i] for i in places],
-        )
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each picture, n; where none is known, a patient of its own."""
+        return self.pictures.patients
 
-    def drawn(self, count: int, rng: np.random.Generator) -> "Pictures":
+    @property
+    def strata(self) -> list[str]:
+        """The prompt of each picture, if any, n: the number of pictures of a prompt is fixed."""
+        return [row.get("text", "") for row in self.pictures.rows]
+
+    def subset(self, places: np.ndarray) -> "FeatureSet":
+        """Those at `places`, in that order."""
+        pictures = self.pictures.subset(places.tolist())
+        return FeatureSet(pictures, self.pixels[places], self.rows[places], self.hashes[places])
+
+    def drawn(self, count: int, rng: np.random.Generator) -> "FeatureSet":
         """`count` of them at random, in random order."""
         return self.subset(rng.permutation(len(self))[:count])
 
 
-def choose(folder: Path, most: int | None, seed: int) -> list[Path]:
-    """The folder's pictures by name, at most `most` of them, drawn by `seed`."""
-    paths, others = listing.find(folder)
-    logger.info("%s: %d pictures and %d other files", folder, len(paths), len(others))
-    if len(paths) < 2 * halves.FEWEST:
-        raise InputError(f"{folder}: {len(paths)} pictures, expected at least {2 * halves.FEWEST}")
-    drawn = np.random.default_rng(seed).permutation(len(paths))[:most]
-    return [paths[i] for i in np.sort(drawn)]
+class Sets(NamedTuple):
+    """What an evaluation compares."""
+
+    test: FeatureSet
+    synthetic: FeatureSet
+    training: FeatureSet | None = None  # without them nothing is said of copies
+
+    @property
+    def real(self) -> list[FeatureSet]:
+        return [self.test] if self.training is None else [self.test, self.training]
+
+
+def choose(pictures: PictureSet, most: int | None, seed: int) -> PictureSet:
+    """At most `most` of the pictures, drawn by `seed`, in the order of their names."""
+    logger.info("%s: %d pictures", pictures.folder, len(pictures))
+    if len(pictures) < 2 * halves.FEWEST:
+        raise InputError(
+            f"{pictures.folder}: {len(pictures)} pictures, expected at least {2 * halves.FEWEST}"
+        )
+    drawn = np.random.default_rng(seed).permutation(len(pictures))[:most]
+    return pictures.subset(np.sort(drawn).tolist())
 
 
 def collect(
-    folder: Path,
-    paths: list[Path],
-    side: int,
-    extractor: features.Extractor,
-    orientations: bool = False,
-) -> Pictures:
-    """Pictures of a folder at side×side, with its table's patients, and features.
-
-    `orientations`: features in all eight, as copies of training pictures are looked for.
-    """
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    patients, known = table.groups(folder, names)
-    pixels = read(paths, side)
+    pictures: PictureSet, side: int, extractor: features.Extractor, orientations: bool = False
+) -> FeatureSet:
+    """Pictures at side×side, with features; `orientations`: in all eight, to look for copies."""
+    pixels, number = read(pictures.paths, side), len(pictures)
 
     def shown() -> Iterator[np.ndarray]:
         for picture in pixels:
             yield from images.ways(picture) if orientations else [picture]
 
-    shape = (len(paths), images.WAYS, -1) if orientations else (len(paths), -1)
-    total = len(paths) * (images.WAYS if orientations else 1)
+    shape = (number, images.WAYS, -1) if orientations else (number, -1)
+    total = number * (images.WAYS if orientations else 1)
     rows = features.extract(shown(), extractor, total=total)
     hashes = copies.hashes(shown()).reshape(shape)
-    listed = table.read(folder)
-    strata = [listed.row(name).get("text", "") if listed else "" for name in names]
-    return Pictures(folder, paths, patients, known, pixels, rows.reshape(shape), hashes, strata)
+    return FeatureSet(pictures, pixels, rows.reshape(shape), hashes)
 
 
 def read(paths: Sequence[Path], side: int) -> np.ndarray:
@@ -110,7 +113,7 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
     return pixels
 
 
-def fingerprint(sets: Sequence[Pictures]) -> str:
+def fingerprint(sets: Sequence[PictureSet]) -> str:
     """Of which pictures and patients the real sets are: eight hexadecimal digits."""
     digest = hashlib.sha256()
     for each in sets:
