@@ -7,6 +7,18 @@ export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 # Another environment's, left in the shell: they would mix its packages with those of .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
+# DVC asks for the user's name, and a container's user may have none.
+NAMELESS := $(shell id -un > /dev/null 2>&1 || id -u)
+ifneq ($(NAMELESS),)
+export LOGNAME ?= $(NAMELESS)
+endif
+# Programs in .venv name their Python by its path: none runs where that, or the checkout, was moved.
+RUNS := $(shell test "$$(cat $(READY) 2> /dev/null)" = "$$(pwd)" && \
+	.venv/bin/python -c "import dvc" 2> /dev/null && echo yes)
+ifneq ($(RUNS),yes)
+.PHONY: $(READY)
+CLEAR := --clear
+endif
 .DEFAULT_GOAL := repro
 .PHONY: setup repro test coverage check bench crash diff bad-input lock docs
 
@@ -61,13 +73,15 @@ bad-input: $(READY)
 		tests/test_bad_parameters.py tests/test_shells.py
 
 # The environment, exactly as locked; made again only when the lock changes, and from nothing where
-# the last time failed: a full disk leaves half a package.
+# it does not run or the last time failed: a full disk leaves half a package.
 $(READY): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $$(test -e $@ || echo --clear) .venv
+	@# By the Python itself, which may be found as a link in the .venv that is cleared.
+	itself="$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.executable))')" && \
+		"$$itself" -m venv $(CLEAR) .venv
 	rm -f $@
 	python -m pip install --quiet --disable-pip-version-check uv
 	cache="$${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/uv}"; \
 		mkdir -p "$$cache" 2> /dev/null && test -w "$$cache" || without=--no-cache; \
 		uv pip sync --python .venv --quiet --compile-bytecode --require-hashes $$without requirements.lock
-	touch $@
+	pwd > $@

@@ -1,5 +1,6 @@
 """What DVC calls: a thin file a stage, run as `python -m stages.x PATH …`."""
 
+import getpass
 import inspect
 import logging
 import os
@@ -25,10 +26,19 @@ NOISE = {
 }
 
 
+def _name_user() -> None:
+    """Where the user has no name, as in containers: PyTorch and DVC ask for one."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        os.environ["LOGNAME"] = str(os.getuid())
+
+
 def _quieten(logger: str, said: str) -> None:
     logging.getLogger(logger).addFilter(lambda record: said not in record.getMessage())
 
 
+_name_user()
 for name, said in NOISE.items():
     _quieten(name, said)
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import stages
+from mpox.core import folders
 from mpox.core.errors import InputError
 from mpox.statistics.estimate import Metrics
 from stages import replicates
@@ -43,6 +44,7 @@ def _check_recorded(adapter: Path) -> None:
     weights = adapter / "pytorch_lora_weights.safetensors"
     if not weights.is_file():
         raise InputError(f"{adapter}: holds no {weights.name}")
+    folders.check_fetched(weights)
     if not lock.is_file() or not replicates.recipe(lock.read_bytes(), evaluation.read_bytes()):
         raise InputError(f"{evaluation}: is not what {lock} records; expected that (dvc repro)")
     drawn = YAML(typ="safe").load(lock)["stages"]["generate"]["deps"]

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from mpox.checks import check_prompts, check_resolution, check_weights
+from mpox.checks import check_fetched, check_prompts, check_resolution, check_weights
 from mpox.core.errors import InputError
 from mpox.params import FEATURES, FIELD, Evaluate, Generate, Params
 from stages import repository
@@ -27,6 +27,7 @@ def check_files(params: Params) -> None:
     The base, evaluation's weights, and of what is still to be drawn the prompts and the precision.
     """
     stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
+    check_fetched(model)
     check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
     if params.evaluate.weights is not None and stage not in ("generate", "privacy"):

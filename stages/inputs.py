@@ -65,19 +65,21 @@ def declared(stage: str) -> Dependencies:
     # DVC names the file as seen from where it was called, so the stage's name alone is looked up.
     name = stage.rpartition(":")[2].partition("@")[0]
     for file in (file for pattern in DVC_FILES for file in Path().glob(pattern)):
-        found = _load(file).get("stages", {}).get(name)
-        if found is not None:
+        definition = _load(file).get("stages", {}).get(name)
+        if definition is not None:
             break
     else:
         raise InputError(
             f"DVC_STAGE: got {stage!r}, which no dvc.yaml below {Path.cwd()} has; expected the "
             "name of a stage; unset DVC_STAGE"
         )
-    found = found.get("do", found)
-    values = _load(Path("params.yaml")) if TEMPLATE.search(str(found["deps"])) else {}
-    paths = [TEMPLATE.sub(lambda key: str(_at(values, key[1])), path) for path in found["deps"]]
+    definition = definition.get("do", definition)
+    values = _load(Path("params.yaml")) if TEMPLATE.search(str(definition["deps"])) else {}
+    paths = [
+        TEMPLATE.sub(lambda key: str(_at(values, key[1])), path) for path in definition["deps"]
+    ]
     params: dict[str, list[str]] = {}
-    for entry in found.get("params", []):
+    for entry in definition.get("params", []):
         if isinstance(entry, str):
             params.setdefault("params.yaml", []).append(entry)
         else:
@@ -101,18 +103,18 @@ def _files(path: str) -> dict[str, os.stat_result]:
     if not os.path.isdir(path):
         names = [path]
     else:
-        names = [os.path.join(parent, name) for parent, _, own in os.walk(path) for name in own]
-    found = {}
+        names = [os.path.join(parent, name) for parent, _, files in os.walk(path) for name in files]
+    states = {}
     for name in names:
         try:
-            found[name] = os.stat(name)
+            states[name] = os.stat(name)
         except OSError:  # a broken link, or a file that is gone: as if it were not there
             continue
-    return found
+    return states
 
 
 def _compare(before: State, after: State) -> list[str]:
-    """A line for each parameter and file that differs."""
+    """A line for every parameter and file that differs."""
     changes = [
         f"{key}: was {value!r}, is {after.values.get(key)!r}"
         for key, value in before.values.items()

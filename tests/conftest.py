@@ -217,6 +217,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\n"
+    b"oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)  # as Git LFS leaves it in the place of a file
+UNFETCHED = "is a pointer of Git LFS, not the file itself; run: git lfs pull"
+
+
 def at(node: Any, path: tuple[str, ...]) -> Any:
     """What stands in nested dictionaries under a dotted key's parts."""
     for part in path:

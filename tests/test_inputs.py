@@ -135,10 +135,10 @@ def test_nothing_is_recorded_of_a_run_whose_inputs_changed(repository, monkeypat
     monkeypatch.setenv("MEANWHILE", " && ".join(CHANGES[kind][0] for kind in kinds))
     with pytest.raises(ReproductionError):
         reproduce()
-    said = capfd.readouterr().err
-    assert "Traceback" not in said
-    assert "error: looks: dependencies changed during the run:\n" in said
-    assert {f"  {CHANGES[kind][1]}" for kind in kinds} < {*said.splitlines()}
+    output = capfd.readouterr().err
+    assert "Traceback" not in output
+    assert "error: looks: dependencies changed during the run:\n" in output
+    assert {f"  {CHANGES[kind][1]}" for kind in kinds} < {*output.splitlines()}
     assert (repository / "out").read_text() == "made"  # the comparison came last
     assert not (repository / "dvc.lock").exists()
     assert not list((repository / ".dvc/cache").glob("runs/*/*/*"))

@@ -4,8 +4,10 @@ The table in docs/surroundings.md is what these tests found; `make bad-input` wr
 """
 
 import difflib
+import getpass
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from conftest import ROOT, same_table
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
+import stages
 from mpox.core.errors import InputError
 from mpox.params import Params, read
 
@@ -117,6 +120,7 @@ def test_what_is_no_folder_is_refused(name):
 
 MAKES_AN_ENVIRONMENT = """
 echo "python $*" >> "$CALLS"
+case "$1" in -c) echo "$0" ;; esac
 case "$2" in venv) mkdir -p .venv/bin; cp "$STUBS"/* .venv/bin ;; esac
 """
 
@@ -140,7 +144,9 @@ def make(folder: Path, target: str, **environment: str) -> list[str]:
         env={**os.environ, **{name: str(path) for name, path in names.items()}, **environment},
         capture_output=True,
     )
-    return [line.strip() for line in log.read_text().splitlines()]
+    called = [line.strip() for line in log.read_text().splitlines()]
+    asked = ("-c import dvc", "print(os.path.realpath(sys.executable))")
+    return [line for line in called if not line.endswith(asked)]
 
 
 def test_make_in_a_folder_of_any_name(tmp_path):
@@ -186,6 +192,46 @@ def test_a_failed_setup_starts_from_nothing(tmp_path):
     assert make(tmp_path, "setup", **home) == []
     (tmp_path / HARD / "requirements.lock").touch()  # another one: what fits it is kept
     assert make(tmp_path, "setup", **home)[1] == "python -m venv .venv"
+
+
+def test_an_environment_that_does_not_run_is_made_anew(tmp_path):
+    """Its Python is gone, or the checkout was moved: its programs name the old place."""
+    home = {"HOME": str(tmp_path)}
+    make(tmp_path, "setup", **home)
+    assert make(tmp_path, "setup", **home) == []
+    (tmp_path / HARD / ".venv/bin/python").unlink()
+    assert make(tmp_path, "setup", **home)[1] == "python -m venv --clear .venv"
+    assert make(tmp_path, "setup", **home) == []
+    moved = tmp_path / "moved"
+    (moved / HARD).parent.mkdir(parents=True)
+    (tmp_path / HARD).rename(moved / HARD)
+    for name in ("stubs", "python3"):
+        (tmp_path / name).rename(moved / name)
+    assert make(moved, "setup", **home)[1] == "python -m venv --clear .venv"
+    assert make(moved, "setup", **home) == []
+
+
+def test_a_user_without_a_name_gets_one(tmp_path, monkeypatch):
+    """As in containers; DVC stops without one, in make, and PyTorch in a stage by hand."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nameless(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    stages._name_user()
+    assert getpass.getuser() == "12345"
+
+    monkeypatch.delenv("LOGNAME")
+    stub(tmp_path / "bin/id", '[ "$1" = -u ] && echo 12345')
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    done = subprocess.run(
+        ["make", "-s", "-f", ROOT / "Makefile", "-f", "-", "name"],
+        cwd=tmp_path, input="name:\n\techo $$LOGNAME\n", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "12345\n"
 
 
 def another_python() -> str:
@@ -305,6 +351,11 @@ TRIED = [
         "`uv pip sync --python .venv`",
     ),
     (
+        "a user id without a name (`docker run --user 12345`), and `dvc` by hand",
+        "`getpwuid(): uid not found: 12345`: DVC's; a traceback in stages by hand",
+        "the same of DVC: `export LOGNAME=$(id -u)`, which `make` and stages set themselves",
+    ),
+    (
         "PYTHONPATH of other packages, PYTHONSAFEPATH, and `dvc` by hand",
         "their modules are taken; `No module named 'stages'`",
         "the same, but not through `make`: `unset` them",
@@ -349,6 +400,10 @@ def test_the_table_is_what_was_found(tmp_path, reading, clones):
     make(tmp_path / "3", "setup", FAIL="uv", HOME=str(tmp_path))
     again = make(tmp_path / "3", "setup", HOME=str(tmp_path))
     rows.append((full, "half a package is taken for a whole one", calls(again[1:2])))
+    (tmp_path / "2" / HARD / ".venv/bin/python").unlink()
+    moved = "a checkout that was moved, or a Python that was removed, and `make`"
+    anew = make(tmp_path / "2", "setup", HOME=str(tmp_path))
+    rows.append((moved, "`cannot execute: required file not found`", calls(anew[1:2])))
     for name, before in FOLDERS.items():
         found = read_by_a_stage(reading, name)
         shown = code(f"data.source: {found}".replace("\n", "\\n"))

@@ -1,6 +1,7 @@
 """The whole pipeline through DVC, on a tiny parameter file in a fresh copy of the repository."""
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -349,16 +350,17 @@ def test_no_photo_is_reachable_in_git(finished, tmp_path):
     """
     copy = shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
     call(copy, "git", "checkout", "-q", ".")
-    call(
-        copy, "dvc", "add", "data/photos", "data/controls"
-    )  # for the experiments that run elsewhere
-    commit(copy)
-    expected = len(experiments(copy)) + 3
+    expected = len(experiments(copy)) + 4
 
     def experiment(*words: str) -> None:
         call(copy, "dvc", "exp", "run", *words)
         call(copy, "git", "checkout", "-q", ".")
 
+    copied = ("-C", "data/photos", "-C", "data/controls")
+    experiment("--temp", *copied, "-S", "seed=4", "prepare")
+    # For the experiments that run elsewhere without a copy.
+    call(copy, "dvc", "add", "data/photos", "data/controls")
+    commit(copy)
     experiment("-S", "seed=1", "prepare")
     experiment("--temp", "-S", "seed=2", "prepare")
     experiment("--queue", "-S", "seed=3", "prepare")
@@ -378,6 +380,36 @@ def test_no_photo_is_reachable_in_git(finished, tmp_path):
     objects = call(copy, "git", "rev-list", "--objects", "--all", f"^{first}")
     assert "metrics/prepare.json" in objects
     assert not re.search(r"\.(jpe?g|png)$", objects, re.MULTILINE)
+
+
+def test_a_patient_who_withdraws_is_gone_from_workspace_cache_and_remote(finished, tmp_path):
+    """By what docs/photos.md says; only the stages run that store photos one by one."""
+    copy = shutil.copytree(finished[0], tmp_path / "copy", symlinks=True)
+    call(copy, "git", "checkout", "-q", ".")
+    store = str(tmp_path / "store")
+    call(copy, "dvc", "remote", "add", "--local", "--default", "store", store)
+    call(copy, "dvc", "push")
+
+    def digests() -> set[str]:
+        files = (path for path in tmp_path.rglob("*") if path.is_file())
+        return {hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+    photos = [photo for photo in (copy / "data/photos").glob("*.jpg") if "_p003_" in photo.name]
+    with (copy / "data/prepared/manifest.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if "_p003_" in row["source"]]
+    prepared = [copy / "data/prepared" / row["file"] for row in rows]
+    gone = {hashlib.md5(path.read_bytes()).hexdigest() for path in [*photos, *prepared]}
+    assert len(gone) == 8 and gone <= digests()
+    for photo in photos:
+        photo.unlink()
+    named = (copy / "data/photos/metadata.csv").read_text().splitlines(keepends=True)
+    left = "".join(line for line in named if "_p003_" not in line)
+    (copy / "data/photos/metadata.csv").write_text(left)
+    call(copy, "dvc", "repro", "augment")
+    assert gone & digests()  # in the cache and in the remote
+    call(copy, "dvc", "gc", "--workspace", "--cloud", "--force")
+    assert not gone & digests()
+    assert "p003" not in (copy / "data/prepared/manifest.csv").read_text()
 
 
 def test_results_are_shared_through_a_remote(repository, tmp_path):

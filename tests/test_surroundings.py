@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import POINTER, ROOT, UNFETCHED
 
 import stages.weights
 from mpox import checks
@@ -156,6 +156,14 @@ def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
         "error: model.path: models/tiny-sd/unet/config.json cannot be loaded: expected a "
         "network's, with down_block_types\n"
     )
+
+
+def test_a_base_that_git_lfs_has_not_fetched_stops_the_first_stage(copy):
+    file = copy / "models/tiny-sd/unet/diffusion_pytorch_model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(POINTER)
+    done = call("prepare", copy, "data.source=photos", *WITHOUT, "out", "others", "out.json")
+    assert done.stderr == f"error: model.path: {file.relative_to(copy)}: {UNFETCHED}\n"
 
 
 # ---------------------------------------------------------------- evaluation's weights, downloaded

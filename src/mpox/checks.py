@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mpox.core import folders
 from mpox.core.errors import InputError
 
 LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
@@ -27,6 +28,14 @@ PUBLISHED = {
         "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
     ),
 }
+
+
+def check_fetched(model: Path) -> None:
+    """InputError where a file of the base model is a pointer, as in a clone without Git LFS."""
+    try:
+        folders.check_fetched(*sorted(model.rglob("*")))
+    except InputError as error:
+        raise InputError(f"model.path: {error}") from None
 
 
 def check_resolution(resolution: int, model: Path) -> None:
@@ -88,6 +97,7 @@ def check_weights(features: str, weights: str | Path) -> Path:
         path = Path(os.environ.get("DVC_ROOT", "."), weights)
     if features == "dinov2":
         return _check_dinov2(path)
+    folders.check_fetched(path)
     source, sha256 = PUBLISHED[features]
     wanted = f"{source} with SHA-256 {sha256}"
     if not path.is_file():
@@ -109,6 +119,7 @@ def _check_dinov2(folder: Path) -> Path:
                 f"evaluate.weights: {file}: no such file; save a DINOv2 there, "
                 f"as with `hf download facebook/dinov2-large --local-dir {folder}`"
             )
+    folders.check_fetched(config, tensors)
     try:
         kind = json.loads(config.read_text())["model_type"]
         safe_open(tensors, "numpy")  # reads the header, and whether the file is as long as it says

@@ -13,7 +13,7 @@ import numpy as np
 import pi_heif
 import pytest
 import tifffile
-from conftest import ROOT, full_disk
+from conftest import POINTER, ROOT, UNFETCHED, full_disk
 from dvc.fs import localfs
 from dvc.ignore import DvcIgnoreFilter
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
@@ -102,6 +102,22 @@ def test_hidden_and_system_folders_are_no_error(tmp_path, monkeypatch):
         "System Volume Information": "in a hidden or system folder (System Volume Information)",
         "lost+found": "in a hidden or system folder (lost+found)",
     }
+
+
+@pytest.mark.parametrize("away", [".IMG_1.jpg.icloud", "IMG_1.jpg.nextcloud", "IMG_1.JPG.ownCloud"])
+def test_what_is_in_the_cloud_alone_stops(tmp_path, away):
+    """Left out, the split would be one of the other photos. So also the photos' table."""
+    (tmp_path / "more").mkdir()
+    for name in ("a.jpg", f"more/{away}", "more/.metadata.csv.icloud"):
+        (tmp_path / name).touch()
+    said = f"{tmp_path}: 2 not downloaded from the cloud yet, as more/"
+    with pytest.raises(InputError, match=f"^{said}.*; have the folder downloaded"):
+        listing.find(tmp_path)
+    for name in (f"more/{away}", "more/.metadata.csv.icloud"):
+        (tmp_path / name).unlink()
+    (tmp_path / ".Trash").mkdir()
+    (tmp_path / ".Trash" / away).touch()
+    assert listing.find(tmp_path)[0] == [tmp_path / "a.jpg"]
 
 
 def test_summary_counts_by_reason_and_suffix(tmp_path):
@@ -399,6 +415,11 @@ def enlarged(side: int) -> bytes:
 HDR_LIGHT = r"holds the light of HDR \(PQ or HLG\); export it as JPEG"
 PIXELS = "has more than 89,478,485 pixels"
 REFUSED = {
+    "lfs.jpg": (lambda: POINTER, UNFETCHED),
+    "annex.jpg": (
+        lambda: b"/annex/objects/SHA256E-s1--4d7a.jpg\n",
+        "is a pointer of git-annex, not the file itself; run: git annex get",
+    ),
     "text.jpg": (lambda: b"GIF is what this is not", "is no JPEG"),
     "empty.jpg": (lambda: b"", "is no JPEG"),
     "header.jpg": (lambda: jpeg(noise(64, 64))[:20], "cannot be read .its beginning is damaged"),

@@ -35,16 +35,16 @@ def values(kind: str, bits: int) -> np.ndarray:
     """H×W×bands of that many bits, with alpha last."""
     colours = DEEP[..., :1] if kind.startswith("grey") else DEEP
     alpha = [ALPHA] if kind in ("grey+alpha", "RGBA") else []
-    all_of = np.concatenate([colours, *alpha], -1)
-    return np.rint(all_of / (65535 / np.iinfo(LEVEL[bits]).max)).astype(LEVEL[bits])
+    bands = np.concatenate([colours, *alpha], -1)
+    return np.rint(bands / (65535 / np.iinfo(LEVEL[bits]).max)).astype(LEVEL[bits])
 
 
 def truth(stored: np.ndarray, light=lambda share: share) -> np.ndarray:
     """What is to be seen of stored values, which are of all bits of their type."""
-    return truth_of(stored / np.iinfo(stored.dtype).max, light)
+    return shown(stored / np.iinfo(stored.dtype).max, light)
 
 
-def truth_of(shares: np.ndarray, light=lambda share: share) -> np.ndarray:
+def shown(shares: np.ndarray, light=lambda share: share) -> np.ndarray:
     """`light` of shares of white, alpha over white; 0 to 255, not rounded."""
     bands = shares.shape[-1]
     colours = light(np.repeat(shares[..., :1], 3, -1) if bands < 3 else shares[..., :3])
@@ -64,8 +64,8 @@ def read(content: bytes, folder: Path) -> np.ndarray:
     return images.read(file).astype(float)
 
 
-def check(content: bytes, wanted: np.ndarray, folder: Path, what: object) -> None:
-    assert np.abs(read(content, folder) - np.rint(wanted)).max() <= 1, what
+def check(content: bytes, expected: np.ndarray, folder: Path, case: object) -> None:
+    assert np.abs(read(content, folder) - np.rint(expected)).max() <= 1, case
 
 
 # ---------------------------------------------------------------- TIFF
@@ -109,20 +109,20 @@ def test_tiff(tmp_path):
         if kind == "grey+alpha" and photometric == "miniswhite":
             continue
         stored = values(kind, bits)
-        wanted = truth(stored)
+        expected = truth(stored)
         if photometric == "miniswhite":
             stored = np.invert(stored)
         content = tiff(
             stored, planar, photometric="rgb" if colour else photometric, byteorder=order,
             compression=compression, predictor=predictor, rowsperstrip=rows, tile=tile,
         )  # fmt: skip
-        what = (bits, kind, planar, photometric, order, compression, predictor, rows, tile)
+        case = (bits, kind, planar, photometric, order, compression, predictor, rows, tile)
         if refused_tiff(bits, kind, photometric, order):
             with pytest.raises(InputError, match=r"TIFF of [12] × 16-bit values, which"):
                 read(content, tmp_path)
             refused += 1
         else:
-            check(content, wanted, tmp_path, what)
+            check(content, expected, tmp_path, case)
             read_ones += 1
     assert (read_ones, refused) == (225, 27)
 
@@ -173,7 +173,7 @@ def test_planes_of_16_bits_in_tiles_keep_their_low_bytes(order, compression, tmp
 def test_a_tiff_says_which_red_green_and_blue(tmp_path):
     """With red's and green's place exchanged, and sRGB's white."""
     colours = [0.30, 0.60, 0.64, 0.33, 0.15, 0.06]
-    numbers = [round(10_000 * each) for each in colours]
+    numbers = [round(10_000 * number) for number in colours]
     ratios = [part for number in numbers for part in (number, 10_000)]
     content = tiff(values("RGB", 8), extratags=[(319, "2I", 6, ratios, True)])
     check(content, truth(values("RGB", 8))[..., [1, 0, 2]], tmp_path, "")
@@ -218,7 +218,7 @@ LINEAR = b"curv" + bytes(8)
 POWER = b"para" + struct.pack(">IHHi", 0, 0, 0, round(1.8 * 65536))  # type 0
 # Type 3, of sRGB's form with other numbers: ((x + 0.1) / 1.1) ^ 2, below 0.2 a line.
 JOINED = b"para" + struct.pack(
-    ">IHH5i", 0, 3, 0, *(round(each * 65536) for each in (2, 1 / 1.1, 0.1 / 1.1, 0.3719, 0.2))
+    ">IHH5i", 0, 3, 0, *(round(number * 65536) for number in (2, 1 / 1.1, 0.1 / 1.1, 0.3719, 0.2))
 )
 CURVES = {
     "linear": (LINEAR, lambda v: srgb(v)),
@@ -236,17 +236,17 @@ PNGS = list(itertools.product(
 
 
 def png_cases() -> Iterator[tuple[tuple, bytes, np.ndarray]]:
-    """Each combination, its file, and what is to be seen."""
+    """Every combination, its file, and what is to be seen."""
     for case in PNGS:
         kind, depth, gamma, curve, transparent, interlace = case
-        kept = 8 if depth in (5, 8) else 16  # bits; pypng says in sBIT that they were fewer
+        container = 8 if depth in (5, 8) else 16  # bits; pypng says in sBIT that they were fewer
         if kind == "palette" and depth != 8:
             continue
-        if transparent and (depth != kept or kind in ("grey+alpha", "RGBA")):
+        if transparent and (depth != container or kind in ("grey+alpha", "RGBA")):
             continue
         if (curve and gamma == 0.45455) or (interlace and (curve or gamma)):
             continue
-        stored = values(kind, kept) >> (kept - depth)
+        stored = values(kind, container) >> (container - depth)
         light = (lambda v: v) if gamma in (None, 0.45455) else lambda v, g=gamma: srgb(v ** (1 / g))
         chunks = []
         if curve:
@@ -267,18 +267,18 @@ def png_cases() -> Iterator[tuple[tuple, bytes, np.ndarray]]:
             stored = index.reshape(HEIGHT, WIDTH, 1)
         elif transparent:
             options["transparent"] = key[0] if kind == "grey" else tuple(key)
-        wanted = truth_of(shares, light)
+        expected = shown(shares, light)
         if transparent:
             whole = 255 if depth == 8 else 65535
-            wanted[(np.rint(shares * whole) == key).all(-1)] = 255
-        yield case, pypng(stored, tuple(chunks), **options), wanted
+            expected[(np.rint(shares * whole) == key).all(-1)] = 255
+        yield case, pypng(stored, tuple(chunks), **options), expected
 
 
 def test_png(tmp_path):
     """Colours, bits, gAMA, iCCP, tRNS, sBIT and interlacing."""
     number = 0
-    for case, content, wanted in png_cases():
-        check(content, wanted, tmp_path, case)
+    for case, content, expected in png_cases():
+        check(content, expected, tmp_path, case)
         number += 1
     assert number == 374
 
@@ -298,16 +298,16 @@ def test_five_bits_shifted_up_have_their_white_at_248(kind, tmp_path):
     five = values(kind, 8) >> 3
     chunk = (b"sBIT", bytes([5] * BANDS[kind]))
     content = pypng(five << 3, (chunk,), bitdepth=8)
-    check(content, truth_of(five / 31), tmp_path, "")
+    check(content, shown(five / 31), tmp_path, "")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits_and_a_transparent_grey(bits, tmp_path):
     stored = values("grey", 8) >> (8 - bits)
     key = int(stored[2, 20, 0])
-    wanted = truth_of(stored / ((1 << bits) - 1))
-    wanted[(stored == key).all(-1)] = 255
-    check(pypng(stored, bitdepth=bits, transparent=key), wanted, tmp_path, "")
+    expected = shown(stored / ((1 << bits) - 1))
+    expected[(stored == key).all(-1)] = 255
+    check(pypng(stored, bitdepth=bits, transparent=key), expected, tmp_path, "")
 
 
 # W3C CSS Color 4, from linear Display P3 and BT.2020 to linear sRGB.
@@ -334,10 +334,10 @@ def test_a_png_with_cicp(bits, primaries, transfer, tmp_path):
 
 def test_a_png_with_primaries_by_chrm(tmp_path):
     numbers = [0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060]
-    chunk = (b"cHRM", struct.pack(">8I", *(round(100_000 * each) for each in numbers)))
+    chunk = (b"cHRM", struct.pack(">8I", *(round(100_000 * number) for number in numbers)))
     stored = values("RGB", 16)
-    wanted = 255 * srgb(stored / 65535 @ np.transpose(TO_SRGB[12]))
-    check(pypng(stored, (chunk,), bitdepth=16, gamma=1.0), wanted, tmp_path, "")
+    expected = 255 * srgb(stored / 65535 @ np.transpose(TO_SRGB[12]))
+    check(pypng(stored, (chunk,), bitdepth=16, gamma=1.0), expected, tmp_path, "")
     alone = pypng(stored, (chunk, (b"sRGB", b"\0")), bitdepth=16, gamma=1.0)
     check(alone, truth(stored), tmp_path, "")  # sRGB comes before both
 
@@ -418,7 +418,7 @@ def test_a_tiff_of_twelve_bits_says_so(tmp_path):
     directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
     content = struct.pack("<2sHI", b"II", 42, 8 + rows.size) + rows.tobytes()
     content += struct.pack("<H", len(entries)) + directory + bytes(4)
-    check(content, truth_of(twelve[..., None] / 4095), tmp_path, "")
+    check(content, shown(twelve[..., None] / 4095), tmp_path, "")
 
 
 # ---------------------------------------------------------------- other
@@ -433,11 +433,11 @@ def test_sixteen_bits_are_turned_upright(orientation, planar, tmp_path):
     chunk = (b"eXIf", exif.tobytes()[6:])
     turned = {1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1]}
     turned |= {k + 4: turned[j].transpose(1, 0, 2) for k, j in {1: 1, 2: 4, 3: 3, 4: 2}.items()}
-    wanted = truth(turned[orientation])
+    expected = truth(turned[orientation])
     tag = (274, "H", 1, orientation, True)
-    check(tiff(stored, planar, extratags=[tag]), wanted, tmp_path, "")
+    check(tiff(stored, planar, extratags=[tag]), expected, tmp_path, "")
     if not planar:
-        check(pypng(stored, (chunk,), bitdepth=16), wanted, tmp_path, "")
+        check(pypng(stored, (chunk,), bitdepth=16), expected, tmp_path, "")
 
 
 @pytest.mark.parametrize("kind", ["grey+alpha", "RGBA"])
@@ -465,10 +465,12 @@ def test_a_reduced_copy_is_no_second_picture(first, bits, tmp_path):
 
 
 def test_floats_are_named(tmp_path):
-    for stored, said in ((RAMPS.astype(np.float32), "3 × 32-bit floats"),
+    for stored, kind_of_values in ((RAMPS.astype(np.float32), "3 × 32-bit floats"),
                          (RAMPS[..., :1].astype(np.float16), "1 × 16-bit floats")):  # fmt: skip
         kind = "rgb" if stored.shape[-1] == 3 else "minisblack"
-        with pytest.raises(InputError, match=f"a: is a TIFF of {said}, which have no known white"):
+        with pytest.raises(
+            InputError, match=f"a: is a TIFF of {kind_of_values}, which have no known white"
+        ):
             read(tiff(stored, photometric=kind), tmp_path)
 
 

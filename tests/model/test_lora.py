@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import RESOLUTION, ROOT, full_disk
+from conftest import POINTER, RESOLUTION, ROOT, UNFETCHED, full_disk
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -399,6 +399,12 @@ def test_what_is_no_whole_lora_of_this_base_is_refused(spoil, said, unet, tiny_s
     save_file(spoilt, file, metadata)
     with pytest.raises(InputError, match=f"{file}: .*{said}"):
         lora.fuse(base.load(tiny_sd, RESOLUTION), tmp_path)
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_named(tmp_path):
+    (tmp_path / lora.FILE_NAME).write_bytes(POINTER)
+    with pytest.raises(InputError, match=f"^{tmp_path / lora.FILE_NAME}: {UNFETCHED}$"):
+        lora.fuse(None, tmp_path)  # before the base is asked anything
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

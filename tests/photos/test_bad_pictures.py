@@ -406,8 +406,9 @@ FOLDERS: dict[str, tuple[Write, str]] = {
         " of 1 that share no patient, and evaluation needs 2 or more: more patients, or a larger"
         " share"),
     "no file a picture": (
-        all_bad, "no pictures left for test, train, val: 0 pictures of 0 patients (or groups of"
-        " duplicates) cannot be split as data.split says"),
+        all_bad, "\n".join(["data.on_invalid: skip, and 9 files cannot be used:", *(
+            f"{{source}}/p{k}_a.png: is no JPEG, PNG, TIFF, WEBP, AVIF, BMP, GIF or HEIF"
+            for k in range(9))])),
     "a name without a patient": (
         pictures_and_a_stranger,
         r"data.patients: '(?:^|/)(p\d+)_' finds no patient in these names:" "\nIMG_1.png"),

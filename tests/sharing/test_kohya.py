@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, contents
+from conftest import POINTER, ROOT, UNFETCHED, contents
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -152,6 +152,11 @@ def test_a_file_cut_short_is_refused(folder, tmp_path):
     file = folder / lora.FILE_NAME
     file.write_bytes(file.read_bytes()[:-100])
     refused(folder, tmp_path / "mpox.safetensors", f"{file}: no LoRA can be read")
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_named(folder, tmp_path):
+    (folder / lora.FILE_NAME).write_bytes(POINTER)
+    refused(folder, tmp_path / "mpox.safetensors", f"{folder / lora.FILE_NAME}: {UNFETCHED}")
 
 
 def test_an_exported_file_is_not_exported_again(folder, tmp_path):

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mpox.core.errors import InputError
+from mpox.core.errors import InputError, line
 
+# What stands in the place of a file that was not fetched: its first bytes, and who put them there.
+POINTERS = {
+    b"version https://git-lfs.github.com/": ("Git LFS", "git lfs pull"),
+    b"/annex/objects/": ("git-annex", "git annex get ."),
+}
 CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
 
 
@@ -24,6 +29,27 @@ def digest(folder: Path) -> str:
     kept = sorted(name for name in names if Path(name).name not in CLUTTER)
     lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in kept)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def pointer(head: bytes) -> str:
+    """What a file is by its first bytes, if Git LFS or git-annex left it in another's place."""
+    for start, (program, command) in POINTERS.items():
+        if head.startswith(start):
+            return f"is a pointer of {program}, not the file itself; run: {command}"
+    return ""
+
+
+def check_fetched(*files: Path) -> None:
+    """InputError where a file is a pointer; what cannot be read is left to its reader."""
+    pointers = []
+    for file in files:
+        if file.is_file() and os.access(file, os.R_OK):
+            with file.open("rb") as stream:
+                if reason := pointer(stream.read(64)):
+                    pointers.append(f"{line(file)}: {reason}")
+    if pointers:
+        more = f" ({len(pointers)} such files)" if len(pointers) > 1 else ""
+        raise InputError(f"{pointers[0]}{more}")
 
 
 def check_vacant(*folders: Path) -> None:

@@ -119,6 +119,8 @@ def _upright(path: Path) -> _Picture:
     avif = b"avif" in brands or b"avis" in brands
     if brands and not avif:
         return _heif(path)
+    if reason := folders.pointer(head):
+        raise InputError(reason)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with _opened(path, head) as image:
@@ -150,14 +152,14 @@ def _choose_page(image: ImageFile.ImageFile) -> None:
     """Go to the file's one picture; reduced copies and masks of it are no others."""
     pages = list(range(getattr(image, "n_frames", 1)))
     if len(pages) > 1 and isinstance(image, TiffImagePlugin.TiffImageFile):
-        pages = [page for page in pages if not _is_of_another(image, page)]
+        pages = [page for page in pages if not _is_aside(image, page)]
     if len(pages) != 1:
         raise InputError(f"holds {len(pages)} pictures, expected one")
     if pages[0] != image.tell():
         image.seek(pages[0])
 
 
-def _is_of_another(image: TiffImagePlugin.TiffImageFile, page: int) -> bool:
+def _is_aside(image: TiffImagePlugin.TiffImageFile, page: int) -> bool:
     """Whether a page's NewSubfileType or SubfileType says: a reduced copy, or a mask."""
     image.seek(page)
     return bool(image.tag_v2.get(254, 0) & 0b101) or image.tag_v2.get(255) == 2
@@ -168,27 +170,27 @@ def _stated(path: Path, image: Image.Image, head: bytes) -> _Picture:
     stated, bits = None, b""
     if isinstance(image, PngImagePlugin.PngImageFile):
         chunks = _chunks(path)
-        bits, stated = chunks.get(b"sBIT", b""), light.of_png(chunks)
+        bits, stated = chunks.get(b"sBIT", b""), light.from_png(chunks)
         if image.mode == "L" and isinstance(image.info.get("transparency"), int):
             # Pillow scales grey of 2 and 4 bits to 8, but not the grey that is transparent.
             image.info["transparency"] *= 255 // ((1 << chunks[b"IHDR"][8]) - 1)
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        stated = light.of_tiff(image.tag_v2)
+        stated = light.from_tiff(image.tag_v2)
     elif (at := head.find(b"colrnclx")) > 0:
-        stated = light.of_codes(*struct.unpack(">HH", head[at + 8 : at + 12]))
+        stated = light.from_codes(*struct.unpack(">HH", head[at + 8 : at + 12]))
     return _Picture(image, None if image.info.get("icc_profile") else stated, bits)
 
 
 def _chunks(path: Path) -> dict[bytes, bytes]:
     """The chunks of a PNG before its pixels, the first 64 bytes of each."""
-    found = {}
+    chunks = {}
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
             size = int.from_bytes(head[:4])
-            found[head[4:]] = file.read(min(size, 64))
-            file.seek(size - len(found[head[4:]]) + 4, 1)
-    return found
+            chunks[head[4:]] = file.read(min(size, 64))
+            file.seek(size - len(chunks[head[4:]]) + 4, 1)
+    return chunks
 
 
 def _heif(path: Path) -> _Picture:
@@ -209,7 +211,7 @@ def _heif(path: Path) -> _Picture:
     profile, stated = found[0].color_profile, None
     if profile.get("type") == "nclx":
         codes = profile["data"]
-        stated = light.of_codes(codes["color_primaries"], codes["transfer_characteristics"])
+        stated = light.from_codes(codes["color_primaries"], codes["transfer_characteristics"])
     pixels = found[0].data
     size, mode = found[0].size_mode
     image = Image.frombytes(mode, size, pixels, "raw", mode, found[0].stride)
@@ -271,7 +273,7 @@ def _eight_bits(path: Path, picture: _Picture, raw: str) -> _Picture:
     profile = image.info.get("icc_profile")
     if profile:
         with suppress(ValueError, struct.error):
-            stated = light.of_icc(profile)
+            stated = light.from_icc(profile)
     rows = _shades(image, bits) if grey else _colours(path, image, raw)
     width, height = image.size
     pixels, alpha = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
@@ -382,8 +384,8 @@ def _rgb(image: Image.Image, stated: Light | None, bits: Sequence[int]) -> Image
         image = image.convert("RGB")
     if min(bits, default=8) < 8:
         colours = bits[:-1] if len(bits) in (2, 4) else bits
-        of_bands = [*colours, *colours, *colours][: len(image.getbands())]
-        image = image.point([level for number in of_bands for level in _levels(number)])
+        numbers = [*colours, *colours, *colours][: len(image.getbands())]
+        image = image.point([level for number in numbers for level in _levels(number)])
         if alpha and len(colours) < len(bits):
             alpha = alpha.point(_levels(bits[-1]))
     if stated:
@@ -410,8 +412,8 @@ def _rgb(image: Image.Image, stated: Light | None, bits: Sequence[int]) -> Image
 
 def _levels(number: int) -> list[int]:
     """So many significant bits over all 8: programs that shift them up leave white below 255."""
-    kept = min(max(number, 1), 8)
-    return [round((value >> 8 - kept) * 255 / ((1 << kept) - 1)) for value in range(256)]
+    number = min(max(number, 1), 8)
+    return [round((value >> 8 - number) * 255 / ((1 << number) - 1)) for value in range(256)]
 
 
 def square(picture: np.ndarray, size: int) -> np.ndarray:

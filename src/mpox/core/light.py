@@ -78,8 +78,11 @@ def to_srgb(values: np.ndarray, light: Light | None) -> np.ndarray:
     return converted
 
 
-def of(curves: Sequence[np.ndarray], to_xyz: np.ndarray | None = None) -> Light | None:
-    """The light of such curves and primaries (columns: XYZ of red, green, blue); None for sRGB."""
+def make(curves: Sequence[np.ndarray], to_xyz: np.ndarray | None = None) -> Light | None:
+    """The light of such curves and primaries (columns: XYZ of red, green, blue); None for sRGB.
+
+    InputError where they are no numbers.
+    """
     matrix = None
     if to_xyz is not None:
         matrix = np.linalg.inv(_to_xyz(BT709)) @ to_xyz
@@ -87,9 +90,8 @@ def of(curves: Sequence[np.ndarray], to_xyz: np.ndarray | None = None) -> Light 
             matrix = None
     if matrix is None and all(curve is SRGB for curve in curves):
         return None
-    if not all(
-        np.isfinite(part).all() for part in [*curves, *([] if matrix is None else [matrix])]
-    ):
+    parts = list(curves) if matrix is None else [*curves, matrix]
+    if not all(np.isfinite(part).all() for part in parts):
         raise InputError("states colours that are none; save it as sRGB")
     return Light(curves, matrix)
 
@@ -97,7 +99,7 @@ def of(curves: Sequence[np.ndarray], to_xyz: np.ndarray | None = None) -> Light 
 def _to_xyz(colours: Sequence[Sequence[float]]) -> np.ndarray:
     """The XYZ, as columns, of red, green and blue with those x and y, under the white of sRGB."""
     x, y = np.array(colours).T
-    with np.errstate(all="ignore"):  # `of` refuses what is no number
+    with np.errstate(all="ignore"):  # `make` refuses what is no number
         xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])
     primaries, white = xyz[:, :3], xyz[:, 3]
     return _adapt(white) @ (primaries * np.linalg.solve(primaries, white))
@@ -110,8 +112,8 @@ def _adapt(white: np.ndarray) -> np.ndarray:
     return np.linalg.inv(BRADFORD) @ (ratio[:, None] * BRADFORD)
 
 
-def of_codes(primaries: int, transfer: int) -> Light | None:
-    """Of a picture that states numbers of H.273: PNG's cICP, and nclx in HEIF and AVIF."""
+def from_codes(primaries: int, transfer: int) -> Light | None:
+    """The light of numbers of H.273, as PNG's cICP, and nclx in HEIF and AVIF, state them."""
     if transfer in HDR:
         raise InputError("holds the light of HDR (PQ or HLG); export it as JPEG")
     if primaries not in PRIMARIES or transfer not in (*SRGB_LIKE, *POWERS):
@@ -120,29 +122,29 @@ def of_codes(primaries: int, transfer: int) -> Light | None:
             "save it as sRGB"
         )
     curve = SRGB if transfer in SRGB_LIKE else SHARES ** POWERS[transfer]
-    return of([curve], _to_xyz(PRIMARIES[primaries]))
+    return make([curve], _to_xyz(PRIMARIES[primaries]))
 
 
-def of_png(chunks: Mapping[bytes, bytes]) -> Light | None:
-    """Of a PNG without an ICC profile: by its cICP, sRGB, or gAMA and cHRM chunk."""
+def from_png(chunks: Mapping[bytes, bytes]) -> Light | None:
+    """The light of a PNG without an ICC profile: by its cICP, sRGB, or gAMA and cHRM chunk."""
     if code := chunks.get(b"cICP"):
         primaries, transfer, matrix, full = code
         if matrix or not full:
             raise InputError("states by its cICP chunk that it is no RGB of full range")
-        return of_codes(primaries, transfer)
+        return from_codes(primaries, transfer)
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
     if b"sRGB" in chunks or not gamma:
         return None
     curve = SRGB if abs(2.2 * gamma - 1) < SAME_GAMMA else SHARES ** (1 / gamma)
     if b"cHRM" not in chunks:
-        return of([curve])
+        return make([curve])
     numbers = np.array(struct.unpack(">8I", chunks[b"cHRM"])) / 100_000
     white, *colours = numbers.reshape(4, 2).tolist()
-    return of([curve], _to_xyz([*colours, white]))
+    return make([curve], _to_xyz([*colours, white]))
 
 
-def of_tiff(tags: Mapping[int, Any]) -> Light | None:
-    """Of a TIFF without an ICC profile: by TransferFunction, PrimaryChromaticities, WhitePoint."""
+def from_tiff(tags: Mapping[int, Any]) -> Light | None:
+    """The light of a TIFF without an ICC profile: by its TransferFunction and its primaries."""
     curves = [SRGB]
     if table := tags.get(301):
         levels = 1 << tags.get(258, (1,))[0]
@@ -151,13 +153,13 @@ def of_tiff(tags: Mapping[int, Any]) -> Light | None:
         rows = np.reshape(np.array(table) / WHITE, (-1, levels))
         curves = [np.interp(SHARES, np.linspace(0, 1, levels), row) for row in rows]
     if 319 not in tags:
-        return of(curves)
+        return make(curves)
     colours = np.array(tags[319], float).reshape(3, 2).tolist()
-    return of(curves, _to_xyz([*colours, tags.get(318, D65)]))
+    return make(curves, _to_xyz([*colours, tags.get(318, D65)]))
 
 
-def of_icc(profile: bytes) -> Light | None:
-    """Of a profile of curves, and of primaries if for RGB; None for sRGB and for any other kind.
+def from_icc(profile: bytes) -> Light | None:
+    """The light of a profile of curves, and of primaries if for RGB; None for any other kind.
 
     ValueError or struct.error for a damaged one.
     """
@@ -169,14 +171,14 @@ def of_icc(profile: bytes) -> Light | None:
     if b"A2B0" in tags:  # tables, which come before curves
         return None
     if profile[16:24] == b"GRAYXYZ " and b"kTRC" in tags:
-        return of([_curve(tags[b"kTRC"])])
+        return make([_curve(tags[b"kTRC"])])
     names = [(colour + b"XYZ", colour + b"TRC") for colour in (b"r", b"g", b"b")]
     if profile[16:24] != b"RGB XYZ " or not all(n in tags for pair in names for n in pair):
         return None
     curves = [_curve(tags[name]) for _, name in names]
     columns = [np.frombuffer(tags[name][8:20], ">i4") / 65536 for name, _ in names]
     d50 = np.array([0.9642, 1.0, 0.8249])  # of every profile's colours
-    return of(curves, _adapt(d50) @ np.array(columns).T)
+    return make(curves, _adapt(d50) @ np.array(columns).T)
 
 
 def _curve(tag: bytes) -> np.ndarray:

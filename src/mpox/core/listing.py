@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from mpox.core.errors import InputError
+from mpox.core.errors import InputError, line
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".bmp"}
 SUFFIXES |= {".gif", ".heic", ".heif", ".hif"}
@@ -42,6 +42,8 @@ NOT_TAKEN = {
     ),
 }
 REASONS = {suffix: reason for reason, all_of in NOT_TAKEN.items() for suffix in all_of.split()}
+# In the place of a file that is in the cloud alone: `.IMG_1.jpg.icloud`, `IMG_1.jpg.nextcloud`.
+PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")
 HIDDEN, NO_PICTURE = "a hidden file", "no picture"
 
 
@@ -51,7 +53,7 @@ def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     Both by relative path. A hidden file (`._IMG_1.jpg` of a Mac) and what lies in hidden folders
     and SYSTEM_FOLDERS, as in a recycle bin, are among the others. Links to files are followed;
     links to folders are refused, for DVC does not look behind them: it would miss what changes
-    there.
+    there. So are files that are not downloaded yet: a split without them would be another.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -81,6 +83,13 @@ def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     def order(path: Path) -> str:
         return path.relative_to(folder).as_posix()
 
+    away = [path for path, why in others.items() if why in (HIDDEN, NO_PICTURE)]
+    away = sorted((path for path in away if path.suffix.lower() in PLACEHOLDERS), key=order)
+    if away:
+        raise InputError(
+            f"{folder}: {len(away)} not downloaded from the cloud yet, as {line(order(away[0]))}; "
+            "have the folder downloaded (in Finder: Download Now), or copy the photos to another"
+        )
     return sorted(pictures, key=order), {path: others[path] for path in sorted(others, key=order)}
 
 

@@ -121,6 +121,7 @@ def fuse(pipeline: StableDiffusionPipeline, folder: Path, scale: float = 1.0) ->
     file = folder / FILE_NAME
     if not file.is_file():
         raise InputError(f"{folder}: holds no {FILE_NAME}")
+    folders.check_fetched(file)
     try:
         with safe_open(file, "pt") as weights:
             keys = list(weights.keys())

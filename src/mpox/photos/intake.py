@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mpox.core import captions, listing, table
+from mpox.core import captions, folders, listing, table
 from mpox.core.errors import InputError, line
 from mpox.params import Data
 from mpox.photos import patients
@@ -103,6 +103,9 @@ def _read(folder: Path, base: Path, data: Data, columns: Sequence[str]) -> Intak
     paths, others = listing.find(folder)
     if not paths:
         raise InputError("\n".join([f"{folder}: holds no picture", *listing.summary(others)]))
+    # Whatever data.on_invalid says: without these photos the split would be another.
+    beside = [path for path in others if path.suffix.lower() == CAPTION or path.name in table.NAMES]
+    folders.check_fetched(*paths, *beside)
     own = [path.relative_to(folder).as_posix() for path in paths]
     known = _read_table(folder, own, others, columns)
     texts = _read_texts(folder, own, others, known, columns)

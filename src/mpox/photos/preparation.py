@@ -75,7 +75,7 @@ def prepare(
             )
         )
         looked = dict(zip(paths, found, strict=True))
-        refused = _refused(paths, looked, data)
+        refused = _refused(paths, looked, data, photos)
         usable = {name: photo for name, photo in looked.items() if not photo.reason}
         twins = duplicates.exact({name: photo.pixels for name, photo in usable.items()})
         _check_labels(twins, [photos, *others], paths)
@@ -104,13 +104,16 @@ def prepare(
 
 
 def _refused(
-    paths: Mapping[str, Path], looked: Mapping[str, inspection.Photo], data: Data
+    paths: Mapping[str, Path],
+    looked: Mapping[str, inspection.Photo],
+    data: Data,
+    photos: Intake,
 ) -> dict[str, str]:
-    """Name → why it cannot be used; InputError where that stops."""
+    """Name → why it cannot be used; InputError where that stops, or leaves no mpox photo."""
     refused = {name: photo.reason for name, photo in looked.items() if photo.reason}
-    if refused and data.on_invalid == "stop":
+    if refused and (data.on_invalid == "stop" or refused.keys() >= photos.names.keys()):
         bad = [f"{line(paths[name])}: {reason}" for name, reason in refused.items()]
-        head = f"data.on_invalid: stop, and {len(bad)} files cannot be used:"
+        head = f"data.on_invalid: {data.on_invalid}, and {len(bad)} files cannot be used:"
         raise InputError("\n".join([head, *bad]))
     return refused
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpox.core import table
 from mpox.core.errors import InputError, line
-from mpox.reading.kit import KEY_COLUMNS, REAL, SYNTHETIC, fingerprint
+from mpox.reading import kit
+from mpox.reading.kit import KEY_COLUMNS, REAL, SYNTHETIC
 
 Row = Mapping[str, str]
 
@@ -23,19 +25,31 @@ class Answers:
 
 
 def read_key(file: Path) -> dict[str, Row]:
-    """id → class, repeat_of, file; InputError where it is no key."""
+    """id → its row of KEY_COLUMNS; InputError where it is no key, or is not as the kit left it.
+
+    A spreadsheet may have saved it, with another separator and a byte order mark.
+    """
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows: dict[str, Row] = {row["id"]: row for row in reader}
-            columns = tuple(reader.fieldnames or ())
+        text = file.read_bytes().decode("utf-8-sig")
+        head = text.partition("\n")[0]
+        mark = max(table.MARKS, key=head.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        lines = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
         raise InputError(f"{file}: no such file; expected the key of stages.reading_kit") from None
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read as a key ({error})") from None
-    if columns != KEY_COLUMNS or {row["class"] for row in rows.values()} != {REAL, SYNTHETIC}:
-        raise InputError(f"{file}: expected the columns {', '.join(KEY_COLUMNS)} and both classes")
-    return rows
+    if not {*KEY_COLUMNS} <= {*(reader.fieldnames or ())} or not lines:
+        raise InputError(f"{file}: expected a key, with the columns {', '.join(KEY_COLUMNS)}")
+    restore = "put back the file that stages.reading_kit wrote"
+    for number, row in lines:
+        *values, check = (row[name] or "" for name in KEY_COLUMNS)
+        if kit.check(values) != check:
+            shown = line(",".join(values[:3]))
+            raise InputError(f"{file}: was changed: line {number} ({shown}); {restore}")
+    if {row["kit"] for _, row in lines} != {kit.fingerprint([row["id"] for _, row in lines])}:
+        raise InputError(f"{file}: was changed: lines are missing, or not of one kit; {restore}")
+    return {row["id"]: row for _, row in lines}
 
 
 def read(files: Sequence[Path], key: Mapping[str, Row], incomplete: bool) -> list[Answers]:
@@ -43,10 +57,10 @@ def read(files: Sequence[Path], key: Mapping[str, Row], incomplete: bool) -> lis
 
     incomplete: whether readers who left pictures out are taken nevertheless.
     """
-    kit, found, faults = fingerprint(list(key)), {}, []
+    found, faults = {}, []
     for file in files:
         try:
-            own = _read(file, kit, key, incomplete)
+            own = _read(file, kit.fingerprint(list(key)), key, incomplete)
             if own.reader in found:
                 raise InputError(
                     f"{line(file)}: answers of reader {line(own.reader)} a second time"
@@ -59,14 +73,14 @@ def read(files: Sequence[Path], key: Mapping[str, Row], incomplete: bool) -> lis
     return [found[reader] for reader in sorted(found)]
 
 
-def _read(file: Path, kit: str, key: Mapping[str, Row], incomplete: bool) -> Answers:
+def _read(file: Path, wanted: str, key: Mapping[str, Row], incomplete: bool) -> Answers:
     try:
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{line(file)}: cannot be read ({error})") from None
     said, reader, rows = _json(file, text) if text.startswith("{") else _csv(file, text)
-    if said != kit:
-        raise InputError(f"{line(file)}: answers of another kit ({line(said)}), expected {kit}")
+    if said != wanted:
+        raise InputError(f"{line(file)}: answers of another kit ({line(said)}), expected {wanted}")
     if unknown := [row["id"] for row in rows if row["id"] not in key]:
         raise InputError(f"{line(file)}: {line(unknown[0])} is no picture of this kit")
     by_id = {row["id"]: row for row in rows}
@@ -84,7 +98,10 @@ def _read(file: Path, kit: str, key: Mapping[str, Row], incomplete: bool) -> Ans
 
 
 def _damaged(file: Path) -> InputError:
-    return InputError(f"{line(file)}: is damaged: its checksum is not that of its content")
+    return InputError(
+        f"{line(file)}: is damaged, or another program saved it: its checksum is not that of its "
+        "content; expected the file as the kit saved it"
+    )
 
 
 def _csv(file: Path, text: str) -> tuple[str, str, list[Row]]:
@@ -93,8 +110,8 @@ def _csv(file: Path, text: str) -> tuple[str, str, list[Row]]:
         raise _damaged(file)
     try:
         lines = list(csv.reader(io.StringIO(content, newline=""), strict=True))
-        (_, kit), (_, reader), names = lines[:3]
-        return kit, reader, [dict(zip(names, row, strict=True)) for row in lines[3:]]
+        (_, kit_of), (_, reader), names = lines[:3]
+        return kit_of, reader, [dict(zip(names, row, strict=True)) for row in lines[3:]]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{line(file)}: cannot be read as answers ({error})") from None
 

@@ -24,7 +24,9 @@ from mpox.core.errors import InputError
 from mpox.core.seeds import derive
 from mpox.params import Reading
 
-KEY_COLUMNS = ("id", "class", "repeat_of", "file")
+# Identifiers, the kit's and the check begin with a letter: spreadsheets take hexadecimal digits, as
+# 73928e030112, for a number.
+KEY_COLUMNS = ("id", "class", "repeat_of", "file", "kit", "check")
 REAL, SYNTHETIC = "real", "synthetic"
 QUALITIES = (95, 90, 85, 80, 70, 60, 50)  # of all JPEGs, 4:4:4: the first that fits in …
 MOST_BYTES = 14_500_000  # … a file that is opened and mailed without trouble
@@ -71,7 +73,7 @@ def build(real: Path, synthetic: Path, settings: Reading, side: int, seed: int) 
     ]
     encoded = _encode([path for _, path in [*chosen, *repeats, *lessons]], side)
     shown, taught = encoded[: len(chosen) + len(repeats)], encoded[len(chosen) + len(repeats) :]
-    ids = [secrets.token_hex(6) for _ in shown]
+    ids = [f"p{secrets.token_hex(6)}" for _ in shown]
     first = {path: own for (_, path), own in zip(chosen, ids, strict=False)}
     key = io.StringIO(newline="")
     rows = csv.writer(key, lineterminator="\n")
@@ -79,8 +81,8 @@ def build(real: Path, synthetic: Path, settings: Reading, side: int, seed: int) 
     entries = []
     for k, ((kind, path), own) in enumerate(zip([*chosen, *repeats], ids, strict=True)):
         again = first[path] if k >= len(chosen) else ""
-        entries.append((own, kind, again, f"{path.parent.name}/{path.name}"))
-    rows.writerows(sorted(entries))
+        entries.append((own, kind, again, f"{path.parent.name}/{path.name}", fingerprint(ids)))
+    rows.writerows((*entry, check(entry)) for entry in sorted(entries))
     order = rng.permutation(len(lessons))
     content = {
         "kit": fingerprint(ids),
@@ -97,7 +99,16 @@ def build(real: Path, synthetic: Path, settings: Reading, side: int, seed: int) 
 
 def fingerprint(ids: Sequence[str]) -> str:
     """The kit's hash, which ties answers to it: of its random identifiers."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+    return f"k{_digest(sorted(ids))}"
+
+
+def check(values: Sequence[str]) -> str:
+    """What a line of the key ends in, so that a changed one is noticed: a hash of the others."""
+    return f"c{_digest(values)}"
+
+
+def _digest(values: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:15]
 
 
 def questions(settings: Reading) -> list[dict[str, Any]]:

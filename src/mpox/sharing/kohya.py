@@ -49,6 +49,7 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights by PEFT key, and the adapter's configuration; of an older file there is none."""
     if not source.is_file():
         raise InputError(f"{source.parent}: holds no {source.name}")
+    folders.check_fetched(source)
     try:
         stored, alphas, config = StableDiffusionPipeline.lora_state_dict(
             source.parent,

@@ -158,8 +158,10 @@ function ask(questions, answer, done) {
   if (document.activeElement) document.activeElement.blur();
   document.onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    const k = keys.indexOf(event.key.toLowerCase());
-    if (event.key.length === 1 && k >= 0 && k < buttons.length) {
+    // A digit is known by the key's place: with a French layout its key types & or é.
+    const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
+    const k = keys.indexOf(digit ? digit[1] : event.key.toLowerCase());
+    if ((digit || event.key.length === 1) && k >= 0 && k < buttons.length) {
       event.preventDefault();
       buttons[k].click();
     } else if (event.key === "Enter" && question.many && !document.activeElement.matches(".options button")) {
