@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from runs import ROOT
 
+from mpox.statistics.estimate import Metrics
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -38,6 +40,18 @@ def test_the_readme_draws_the_pipeline_as_dvc_does():
     assert drawn.returncode == 0, drawn.stderr
     block = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block and block[1].strip() == drawn.stdout.strip()
+
+
+def test_the_readmes_example_is_of_todays_headlines():
+    text = (ROOT / "README.md").read_text()
+    example = re.search(r"<!-- example.*?```\n(.*?)```\n<!-- end", text, re.DOTALL)
+    assert example, "make docs writes it"
+    head, *rows = example[1].splitlines()
+    assert head.split() == ["Path", "Metric", "workspace", "example", "Change"]
+    assert 0 < len(rows) <= 8
+    shown = {tuple(row.split()[:2]) for row in rows}
+    headlines = Metrics.read(ROOT / "metrics/evaluation.json").headlines
+    assert shown <= {("metrics/evaluation.json", name) for name in headlines}
 
 
 def test_the_committed_page_is_small_and_shows_phantoms():

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -255,17 +256,29 @@ def test_a_frozen_stages_lock_is_no_other_stages_input(repository):
 
 def test_a_rank_reruns_only_what_follows(repository):
     first = outputs(repository)
-    rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=4")
+    rank = call(repository, "dvc", "exp", "run", "-S", "train.rank=16")
     assert ran(rank) == ["train_lora", "generate", "evaluate", "utility", "privacy", "report"]
     assert outputs(repository)["models/lora"] != first["models/lora"]
     assert outputs(repository)["data/base"] == first["data/base"]
-    assert "fid" in call(repository, "dvc", "metrics", "diff")
     assert "train.rank" in call(repository, "dvc", "params", "diff")
+    check_tables(repository)
 
     back = call(repository, "dvc", "exp", "run", "-S", "train.rank=2")
     assert ran(back) == []
     assert outputs(repository) == first
     call(repository, "git", "checkout", "-q", ".")
+
+
+def check_tables(folder: Path) -> None:
+    """DVC's tables of an experiment can be read: README's of experiments in 160 columns."""
+    _, *changes = call(folder, "dvc", "metrics", "diff").splitlines()
+    assert {"fid", "ssim"} <= {row.split()[1] for row in changes} and len(changes) <= 20
+    shown = call(folder, "dvc", "metrics", "show").splitlines()[0].split()
+    assert shown[0] == "Path" and {"fid", "ssim"} <= {*shown} and len(shown) <= 1 + 20
+    (command,) = re.findall(r"^dvc exp show .*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = call(folder, *shlex.split(command, comments=True)).splitlines()
+    assert {"fid", "ssim", "train.rank"} <= {*table[1].split()} and len(table[1].split()) <= 12
+    assert max(map(len, table)) <= 160
 
 
 def stale(folder: Path) -> set[str]:
