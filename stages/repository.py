@@ -38,18 +38,54 @@ def check(key: str, folder: Path) -> None:
         raise InputError(f"{key}: {_shown(folder)}: {error}") from None
 
 
-def _check(path: Path, remedy: str) -> None:
+def check_output(folder: Path) -> None:
+    """InputError for a folder of pictures, yet to be written, that `dvc exp run` would commit.
+
+    Below the repository's root git must ignore it or a folder above it. A folder elsewhere is
+    accepted, and each where there is no repository.
+    """
+    try:
+        for path in dict.fromkeys((os.path.abspath(folder), os.path.realpath(folder))):
+            if _is_taken(_below_root(Path(path))):
+                raise InputError(
+                    "git does not ignore it, and `dvc exp run` would commit the pictures in it; "
+                    "name a folder in data/, or name this one in .gitignore"
+                )
+    except ValueError as error:
+        raise InputError(f"{_shown(folder)}: {error}") from None
+
+
+def _is_taken(below: list[Path]) -> bool:
+    """Whether git ignores none of these folders, each inside the one before; none need exist."""
+    for folder in below:
+        is_link = folder.is_symlink()
+        # A pattern such as `exports/` matches folders alone. The slash marks one that is yet to be.
+        if _is_ignored(folder if is_link else f"{folder}/"):
+            return False
+        if is_link:  # git does not look behind it
+            return True
+    return bool(below)
+
+
+def _below_root(path: Path) -> list[Path]:
+    """The repository's root and every folder down to `path`; none where `path` is elsewhere."""
     if not _is_around() and "GIT_DIR" not in os.environ:
-        return
+        return []
     root = Path(_git("rev-parse", "--show-toplevel").removesuffix("\n"))
     # A link may lead to the checkout: the root then has another name among the folders above.
     ups = reversed((path, *path.parents))
     top = next((up for up in ups if os.path.exists(up) and os.path.samefile(up, root)), None)
     if top is None:
+        return []
+    within = path.relative_to(top)
+    return [root / up for up in reversed((within, *within.parents))]
+
+
+def _check(path: Path, remedy: str) -> None:
+    below = _below_root(path)
+    if not below:
         return
-    folder = root
-    for part in path.relative_to(top).parts:
-        folder /= part
+    for folder in below[1:]:
         if _is_ignored(folder):
             return
         if folder.is_symlink():
@@ -57,8 +93,9 @@ def _check(path: Path, remedy: str) -> None:
                 f"git does not ignore the link {_near(folder)}, and `dvc exp run` would commit "
                 f"what is behind it; {remedy}, or the link, without a / at its end"
             )
-        if part == ".git" or os.path.lexists(folder / ".git"):
+        if folder.name == ".git" or os.path.lexists(folder / ".git"):
             _refuse_nested(folder, remedy)
+    folder = below[-1]
     # What is in a repository of its own, or in a submodule's folder, git does not list.
     for parent, folders, files in os.walk(folder, onerror=_refuse_unread):
         within = Path(parent)
@@ -95,7 +132,7 @@ def _shown(name: str | Path) -> str:
     return str(name) if str(name).isprintable() else repr(str(name))
 
 
-def _is_ignored(path: Path) -> bool:
+def _is_ignored(path: str | Path) -> bool:
     return bool(_git("check-ignore", "--", str(path), fine=(0, 1)))
 
 

@@ -454,6 +454,29 @@ def test_every_stage_asks(stage, key, copy):
 
 
 @pytest.mark.slow
+def test_pictures_are_written_only_where_git_ignores_them(root, outside, tmp_path):
+    (root / ".gitignore").write_text("/data/photos\n/exports/\n")
+    (root / "empty").mkdir()
+    git("add", "lesions")
+    (root / "link").symlink_to(root / "data")
+    for folder in ("new", "empty", "lesions", ".", "data", "data/other", "link/new"):
+        with pytest.raises(InputError, match=rf"^{re.escape(folder)}: git does not ignore it, "):
+            repository.check_output(Path(folder))
+    (root / "away").symlink_to(outside)
+    with pytest.raises(InputError, match=r"^away/new: git does not ignore it"):
+        repository.check_output(Path("away/new"))
+    (root / "data/photos/away").symlink_to(outside)
+    accepted = ("data/photos", "data/photos/new/one", "data/photos/away/new", "exports/new")
+    for folder in accepted:
+        repository.check_output(Path(folder))
+    repository.check_output(tmp_path / "elsewhere")
+
+
+def test_pictures_may_be_written_anywhere_without_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    repository.check_output(Path("out"))
+
+
 def test_an_experiment_that_is_refused_leaves_nothing_in_git(tmp_path):
     """No object, reachable or not, of a private file."""
     folder = checkout(tmp_path / "copy")
