@@ -2,10 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mpox.core.picture_set import PictureSet
+
 MPOX = "mpox"  # the label of what is not a control
+PARTS = ("train", "val", "test")
+
+
+class Files(NamedTuple):
+    """The n photos of one part, mpox before controls, as prepare left them."""
+
+    paths: list[Path]
+    labels: list[str]  # MPOX or a control's
+    patients: list[str]  # a group has one number, whether mpox or control
+
+
+def find(prepared: Path, controls: Path, part: str) -> Files:
+    """The photos of `part` in the two folders that prepare wrote."""
+    mpox, others = (PictureSet.read(folder / part) for folder in (prepared, controls))
+    return Files(
+        mpox.paths + others.paths,
+        [MPOX] * len(mpox) + [row["label"] for row in others.rows],
+        mpox.patients + others.patients,
+    )
 
 
 @dataclass(frozen=True)
