@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from test_params import TOGETHER, refused_together
 
 from mpox.core.errors import InputError
-from mpox.params import Params, Phantoms, Section, TinySD, read
+from mpox.params import EARLIER, Params, Phantoms, Section, TinySD, read
 
 FILES: dict[type[Section], str] = {
     Params: "params.yaml",
@@ -196,7 +196,12 @@ def test_each_missing_key_is_named(schema, tmp_path):
         content = load(schema)
         for key in together:
             del at(content, key.path[:-1])[key.path[-1]]
-        assert refusal(tmp_path, content, schema) == {key.name: "missing" for key in together}
+        assert refusal(tmp_path, content, schema) == {
+            key.name: f"missing; add {key.path[-1]}: {EARLIER[key.name]}, as before"
+            if key.name in EARLIER
+            else "missing"
+            for key in together
+        }
 
 
 @every_schema
@@ -220,6 +225,7 @@ def test_a_small_number_as_dvc_writes_it_is_a_number(schema, tmp_path):
             at(content, key.path[:-1])[key.path[-1]] = 5e-05
         if schema is Params:
             content["data"]["split"]["test"] = 1 - 2 * 5e-05
+            content["train"]["prior_preservation"]["target"] = "class_pictures"  # for any dropout
     assert path.read_text().count("5e-05") >= len(small) - 1
     params = read(path, schema)
     for key in small:
