@@ -100,6 +100,24 @@ def utility(label: str = "acne", **gains: tuple[float, float, float]) -> Metrics
     )  # fmt: skip
 
 
+def networks(**gains: tuple[float, float, float]) -> Metrics:
+    """metrics/utility.json of a trial of networks; `gains` are those of their arm `share_40`."""
+    linear, own = utility(), utility(**gains).estimates
+    named = {"both_100": "share_40", "both_100, label: acne": "share_40, label: acne"}
+    found = {
+        named.get(name, name): measures
+        for name, measures in own.items()
+        if name != ALL and not name.startswith("augmented") and ", patients: " not in name
+    }
+    del found["share_40"]["over_augmented"]
+    found |= {"share_20": found["placebo"], "synthetic_first": found["synthetic"]}
+    found |= {f"linear: {name}": measures for name, measures in linear.estimates.items()}
+    identity = dict(linear.identity)
+    identity |= {"main": "share_40", "classifier": "cnn", "network": "small"}
+    identity["linear_main"] = linear.identity["main"]
+    return replace(linear, estimates=found, identity=identity)
+
+
 def privacy(lora_sha256: str = "0" * 64, low: float = 0.36, high: float = 0.64) -> Metrics:
     """metrics/privacy.json of an attack that finds nobody, with this interval of its AUC."""
     measures = {

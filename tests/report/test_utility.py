@@ -1,7 +1,7 @@
 """What the page says of a trial, on numbers whose right reading is known."""
 
 import pytest
-from runs import finished, utility
+from runs import finished, networks, utility
 
 from mpox.report import page
 from mpox.report import utility as section
@@ -53,3 +53,25 @@ def test_the_page_has_every_arm_and_says_where_nothing_was_asked(tmp_path):
     assert hostile not in text and "tells synthetic from real pictures" in text
     text = page.build(finished(tmp_path / "two", trial=Metrics()))
     assert "Whether they help a classifier is not asked" in text
+
+
+def test_of_networks_and_logistic_regression_the_page_has_both_rows(tmp_path):
+    gains = dict.fromkeys(("gain", "over_placebo"), UP)
+    text = " ".join(page.build(finished(tmp_path / "both", trial=networks(**gains))).split())
+    section_ = text.partition('<section id="utility"')[2]
+    assert "): a network of four convolutions, trained from scratch. It is trained" in section_
+    help_ = "They help a network trained to tell mpox (AUROC 0.800, a gain of +0.030"
+    assert f"<strong>{help_}" in section_
+    rows = section_.partition('aria-label="Table of classifiers"')[2].partition("</table>")[0]
+    first, second = rows.split("<tr>")[2:]
+    assert "a network of four convolutions" in first and "+0.030" in first
+    assert "logistic regression" in second and "+0.001" in second and "+0.030" not in second
+    assert "Of logistic regression: Whether they help a classifier of mpox cannot be" in section_
+    assert "and synthetic pictures, 40 % of the weight of mpox <span" in section_
+    assert "the same first, then real photos alone" in section_
+    assert "2 (interval −5 to 32 or more), read off the learning curve of logistic" in section_
+
+
+def test_where_one_was_tried_there_is_no_table_of_classifiers(tmp_path):
+    text = page.build(finished(tmp_path / "one"))
+    assert "logistic regression" in text and "Table of classifiers" not in text

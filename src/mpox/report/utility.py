@@ -1,6 +1,7 @@
 """Section "Utility": whether the synthetic pictures help a classifier, and what may fool it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -15,8 +16,15 @@ TITLES = {
     "real_encoded": "the same through the autoencoder",
     "augmented": "and as many augmented variants",
     "synthetic": "synthetic in the place of the real mpox photos",
+    "synthetic_first": "the same first, then real photos alone",
     "placebo": "and pictures of the base without the LoRA",
 }
+CLASSIFIERS = {
+    "linear": "logistic regression",
+    "small": "a network of four convolutions, trained from scratch",
+    "resnet18": "a ResNet-18, trained on from ImageNet's weights",
+}
+LINEAR = "linear: "  # before the groups of logistic regression where networks were trained too
 GUARDS = {
     "probe": "tells synthetic from real pictures",
     "probe_encoded": "the same, real ones through the autoencoder too",
@@ -38,15 +46,33 @@ class Row(NamedTuple):
         return "gain" in self.measures and self.measures["gain_over_other"].high < 0
 
 
+class Tried(NamedTuple):
+    """One classifier, and what the synthetic pictures that are judged do to it."""
+
+    title: str
+    real: Estimate  # AUROC of real photos alone
+    judged: Mapping[str, Estimate]  # the measures of the arm that is judged
+    verdict: str
+
+
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/utility.html."""
-    found = run.utility
-    if not found.ran:
+    if not run.utility.ran:
         return {"ran": False}
-    main = found.identity["main"]
+    every = results(run.utility)
+    found, main = every[0], every[0].identity["main"]
     return {
         "ran": True,
         "of": found.identity,
+        "tried": [
+            Tried(
+                classifier(each),
+                each["auroc", "real"],
+                each.estimates[each.identity["main"]],
+                verdict(each)[1],
+            )
+            for each in every
+        ],
         "labels": sorted(found.within("real, label: ")),
         "verdict": verdict(found)[1],
         "rows": [
@@ -61,8 +87,8 @@ def section(run: Run) -> dict[str, Any]:
             if (over := found.get(f"over_{name}", main))
         },
         "detectable": found["detectable", main].value,
-        "worth": worth(found),
-        "figure": draw(found),
+        "worth": worth(every[-1]),
+        "figure": draw(every[-1]),
         "guards": {said: found.estimates[f"guard: {name}"] for name, said in GUARDS.items()},
         "by": [
             (kind, group, real["auroc"], found["auroc", f"{main}, {kind}: {group}"])
@@ -72,8 +98,26 @@ def section(run: Run) -> dict[str, Any]:
     }
 
 
+def results(found: Metrics) -> list[Metrics]:
+    """By classifier: what networks gave, where any were trained, and logistic regression."""
+    linear = found.within(LINEAR)
+    if not linear:
+        return [found]
+    own = {name: of for name, of in found.estimates.items() if not name.startswith(LINEAR)}
+    identity = {name: of for name, of in found.identity.items() if name != "network"}
+    identity["main"] = identity["linear_main"]
+    return [replace(found, estimates=own), replace(found, estimates=linear, identity=identity)]
+
+
+def classifier(found: Metrics) -> str:
+    """What is trained, in words."""
+    return CLASSIFIERS[found.identity.get("network", "linear")]
+
+
 def title(name: str) -> str:
     """What an arm is trained on, in words."""
+    if name.startswith("share_"):
+        return f"and synthetic pictures, {name.removeprefix('share_')} % of the weight of mpox"
     if name.startswith("both_"):
         return f"and {int(name.removeprefix('both_')) / 100:.2g} synthetic for each of mpox"
     return TITLES[name]
@@ -94,31 +138,34 @@ def verdict(found: Metrics) -> tuple[str, str]:
     gain, detectable = found["gain", main], found["detectable", main].value
     said = f"AUROC {found['auroc', main].value:.3f}, a gain of {_signed(gain)}"
     tested = f"{found.identity['patients_test']} test patients"
+    one = (
+        "a network trained to tell mpox" if "network" in found.identity else "a classifier of mpox"
+    )
     if found["gain_over_other", main].high < 0:
-        return "off", f"They harm a classifier of mpox ({said})."
+        return "off", f"They harm {one} ({said})."
     if not detectable:
         return "unsure", (
-            "Whether they help a classifier of mpox cannot be told: it makes no mistake on the "
-            "test photos, or none that differs."
+            f"Whether they help {one} cannot be told: it makes no mistake on the test photos, or "
+            "none that differs."
         )
     if any(found["alarm", f"guard: {name}"].value for name in ("colour", "masked")):
         return "unsure", (
-            f"Nothing is said of a classifier of mpox ({said}): colour or surroundings alone tell "
-            "the photos apart."
+            f"Nothing is said of {one} ({said}): colour or surroundings alone tell the photos "
+            "apart."
         )
     if not gain.low > 0:
         return "unsure", (
-            f"Whether they help a classifier of mpox cannot be told ({said}): with {tested} only a "
+            f"Whether they help {one} cannot be told ({said}): with {tested} only a "
             f"gain of {detectable:.3f} or more would be found."
         )
     for other, what in (("placebo", "the base's own pictures"), ("augmented", "augmentation")):
         over = found.get(f"over_{other}", main)
         if over and not over.low > 0:
             return "unsure", (
-                f"A classifier of mpox gains by them ({said}), but no more than {what} may give it "
+                f"{one.capitalize()} gains by them ({said}), but no more than {what} may give it "
                 f"(beyond that {_signed(over)})."
             )
-    return "fine", f"They help a classifier of mpox ({said})."
+    return "fine", f"They help {one} ({said})."
 
 
 def worth(found: Metrics) -> str:
