@@ -4,9 +4,15 @@ import os
 import sys
 from pathlib import Path
 
-from mpox.checks import check_fetched, check_prompts, check_resolution, check_weights
+from mpox.checks import (
+    check_fetched,
+    check_prompts,
+    check_resolution,
+    check_weights,
+    weights_key,
+)
 from mpox.core.errors import InputError
-from mpox.params import FEATURES, FIELD, Evaluate, Generate, Params
+from mpox.params import FEATURES, FIELD, Generate, Params
 from stages import repository
 
 MEASURES = ("evaluate", "utility")  # the stages that take features, and draw nothing
@@ -24,14 +30,19 @@ def check(params: Params) -> None:
 def check_files(params: Params) -> None:
     """Stops the first stage, not one after the training, where something around does not fit.
 
-    The base, evaluation's weights, and of what is still to be drawn the prompts and the precision.
+    The base, networks' weights, and of what is still to be drawn the prompts and the precision.
     """
     stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
     check_fetched(model)
     check_resolution(params.resolution, model)
     # Who draws with a LoRA that others trained need not evaluate.
-    if params.evaluate.weights is not None and stage not in ("generate", "privacy"):
-        _check_weights(params.evaluate)
+    evaluate, utility = params.evaluate, params.utility
+    if evaluate.weights is not None and stage not in ("generate", "privacy"):
+        _check_weights(evaluate.features, evaluate.weights, bool(evaluate.download))
+    # And who measures or trains by hand need not try a classifier.
+    trained = utility.weights if utility.classifier == "cnn" else None
+    if trained is not None and stage not in ("generate", "privacy", "evaluate"):
+        _check_weights("resnet18", trained, bool(utility.download))
     if stage in (*MEASURES, "privacy"):
         return
     train, generate = params.train, params.generate
@@ -69,22 +80,22 @@ def _asked(generate: Generate) -> list[tuple[str, str]]:
     return found
 
 
-def _check_weights(evaluate: Evaluate) -> None:
-    """Evaluation's weights are there, or can be had from where a later stage downloads them.
+def _check_weights(network: str, file: str, downloads: bool) -> None:
+    """A network's weights are there, or can be had from where a later stage downloads them.
 
     And where DVC sees them change, if it is DVC that asks.
     """
-    assert evaluate.weights is not None
-    if "DVC_STAGE" in os.environ and FEATURES not in Path(evaluate.weights).parents:
+    key = weights_key(network)
+    if "DVC_STAGE" in os.environ and FEATURES not in Path(file).parents:
         raise InputError(
-            f"evaluate.weights: got {evaluate.weights}, expected a path below {FEATURES}, where "
-            "DVC sees it change (by hand, `python -m stages.evaluate` takes any)"
+            f"{key}: got {file}, expected a path below {FEATURES}, where DVC sees it change (by "
+            f"hand, `python -m stages.{key.partition('.')[0]}` takes any)"
         )
     try:
-        check_weights(evaluate.features, evaluate.weights)
+        check_weights(network, file)
     except InputError:
-        if not evaluate.download or Path(sys.argv[0]).stem in MEASURES:
+        if not downloads or Path(sys.argv[0]).stem in MEASURES:
             raise
         from stages import weights
 
-        weights.fetch(evaluate.features, evaluate.weights, only_ask=True)
+        weights.fetch(network, file, only_ask=True)

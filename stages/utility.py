@@ -25,16 +25,21 @@ def main(
     rows: Path,
 ) -> None:
     from mpox.core import folders
+    from mpox.model import checkpoints
     from mpox.utility import judge, trial
     from mpox.utility.collection import Folders
 
+    model, side, seed = Path(params.model.path), params.resolution, params.seed
+    work = None
+    if params.utility.classifier == "cnn":
+        kept = {"utility": params.utility, "resolution": side, "seed": seed}
+        inputs = [prepared, controls, synthetic, placebo, model]
+        work = checkpoints.folder("utility", kept, inputs)
     found = trial.run(
         Folders(prepared, controls, variants, control_variants, synthetic, placebo),
-        Path(params.model.path),
-        params.evaluate,
-        params.data.duplicate_distance,
-        params.resolution,
-        params.seed,
+        model,
+        trial.Settings(params.evaluate, params.utility, params.data.duplicate_distance, side, seed),
+        work,
     )
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, judge.COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -42,6 +47,8 @@ def main(
     writer.writerows(found.rows)
     folders.write(rows, buffer.getvalue().encode())
     found.metrics.write(metrics)
+    if work:
+        checkpoints.finish(work)
 
 
 if __name__ == "__main__":

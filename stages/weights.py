@@ -1,12 +1,16 @@
-"""Downloads the weights that evaluation measures with: `python -m stages.weights`."""
+"""Downloads the weights of `evaluate`'s features: `python -m stages.weights [utility]`.
+
+With the word, those of the network that `utility` trains.
+"""
 
 import hashlib
+import sys
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
 import stages
-from mpox.checks import PUBLISHED, check_weights
+from mpox.checks import PUBLISHED, check_weights, weights_key
 from mpox.core import folders
 from mpox.core.errors import InputError
 from mpox.params import Params, read
@@ -15,23 +19,23 @@ from stages import inputs
 TIMEOUT = 30  # seconds without an answer
 
 
-def main(features: str, file: Path) -> None:
+def main(network: str, file: Path) -> None:
     """What is there already, in the repository that DVC runs in a copy of too, is not fetched."""
     try:
-        found = check_weights(features, file)
+        found = check_weights(network, file)
     except InputError:
-        folders.write(file, fetch(features, file))
+        folders.write(file, fetch(network, file))
     else:
         if not file.exists():
             folders.write(file, found.read_bytes())
 
 
-def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
+def fetch(network: str, file: str | Path, *, only_ask: bool = False) -> bytes:
     """The published bytes, checked; or none, if only asked whether they can be had.
 
     InputError says what to save as `file`.
     """
-    address, sha256 = PUBLISHED[features]
+    address, sha256 = PUBLISHED[network]
     try:
         with urlopen(address, timeout=TIMEOUT) as answer:
             content = b"" if only_ask else answer.read()
@@ -43,11 +47,15 @@ def fetch(features: str, file: str | Path, *, only_ask: bool = False) -> bytes:
             return content
         reason = f"is not what was published, but has SHA-256 {found}"
     raise InputError(
-        f"evaluate.weights: {address} {reason}; elsewhere save it, with SHA-256 {sha256}, as {file}"
+        f"{weights_key(network)}: {address} {reason}; elsewhere save it, with SHA-256 {sha256}, "
+        f"as {file}"
     )
 
 
 if __name__ == "__main__":
     with stages.plain_errors(), inputs.unchanged():
-        wanted = read(Path("params.yaml"), Params).evaluate
-        main(wanted.features, Path(str(wanted.weights)))
+        params = read(Path("params.yaml"), Params)
+        if sys.argv[1:] == ["utility"]:
+            main("resnet18", Path(str(params.utility.weights)))
+        else:
+            main(params.evaluate.features, Path(str(params.evaluate.weights)))

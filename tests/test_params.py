@@ -66,6 +66,18 @@ def test_a_key_that_an_earlier_file_lacks_is_named_with_the_line_to_add(tmp_path
     )
 
 
+def test_a_section_that_an_earlier_file_lacks_is_named_with_the_line_that_mends_it(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    lacking = re.sub(r"utility: +#.*\n(  .*\n)+", "", text)
+    (tmp_path / "params.yaml").write_text(lacking)
+    with pytest.raises(InputError) as refused:
+        read(tmp_path / "params.yaml", Params)
+    said, added = str(refused.value).removesuffix(", as before").split("; add ")
+    assert said.endswith("params.yaml: utility: missing")
+    (tmp_path / "params.yaml").write_text(f"{lacking}\n{added}\n")
+    assert read(tmp_path / "params.yaml", Params) == read(ROOT / "params.yaml", Params)
+
+
 # What only a validator of the schema refuses, and what the refusal mentions.
 TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     (
@@ -138,6 +150,14 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["evaluate", "name the features, with weights in models/features", "'elsewhere/i.pth'"],
     ),
     ({"evaluate.features": "inception_v3"}, ["evaluate", "weights", "inception_v3", "None"]),
+    (
+        {"utility.download": ["resnet18"], "utility.weights": "models/features/r.pth"},
+        ["utility", "download must be []", "['resnet18'] for linear with 'models/features/r.pth'"],
+    ),
+    (
+        {"utility.classifier": "cnn", "utility.download": ["resnet18"]},
+        ["utility", "with weights in models/features", "['resnet18'] for cnn with None"],
+    ),
     ({"data.source": "s3://photos"}, ["data.source", "s3://photos", "expected a folder"]),
 ]
 

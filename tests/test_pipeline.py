@@ -183,23 +183,39 @@ CLINICAL = {
 }
 
 
+TRAINED = {("resnet18", "evaluate"), ("resnet18", "utility")}
+
+
 @pytest.mark.parametrize(
-    ("params", "downloads"),
-    [("params.yaml", set()), ("params/sd15.yaml", CLINICAL), ("params/study.yaml", CLINICAL)],
+    ("params", "changes", "downloads"),
+    [
+        ("params.yaml", {}, set()),
+        ("params/sd15.yaml", {}, CLINICAL),
+        ("params/study.yaml", {}, CLINICAL),
+        (
+            "params/sd15.yaml",
+            {"classifier: linear": "classifier: cnn", "  download: []": "  download: [resnet18]"},
+            CLINICAL | TRAINED,
+        ),
+    ],
 )
 def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
-    params, downloads, tmp_path
+    params, changes, downloads, tmp_path
 ):
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
     shutil.copytree(ROOT / "params", tmp_path / "params")
-    shutil.copy(ROOT / params, tmp_path / "params.yaml")
+    text = (ROOT / params).read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text)
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         waits = {
             (first.name.partition("@")[0], then.name) for then, first in repo.index.graph.edges
         }
-    assert {pair for pair in waits if pair[0] in ("inception", "sd15")} == downloads
+    assert {pair for pair in waits if pair[0] in ("inception", "resnet18", "sd15")} == downloads
 
 
 def test_git_takes_of_the_weights_folder_nothing():

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,22 @@ def test_who_only_draws_needs_no_weights_of_evaluations(stage, asks, copy):
     assert done.stderr.startswith("error: evaluate.weights" if asks else "usage: ")
 
 
+RESNET18 = ["utility.classifier=cnn", "utility.weights=models/features/r.pth"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "asks"), [("prepare", True), ("utility", True), ("evaluate", False)]
+)
+def test_the_weights_of_the_network_to_be_trained_are_asked_for_first(stage, asks, copy):
+    said = (
+        "error: utility.weights: models/features/r.pth: no such file; name resnet18 in "
+        "utility.download, or save there https://download.pytorch.org/models/resnet18-f37072fd.pth "
+        "with SHA-256 f37072fd"
+    )
+    assert call(stage, copy, *RESNET18).stderr.startswith(said if asks else "usage: ")
+    assert call(stage, copy, RESNET18[1]).stderr.startswith("usage: ")  # of no use for linear
+
+
 def test_a_resolution_that_the_base_cannot_take_stops_the_first_stage(copy):
     for part in ("unet", "vae"):
         (copy / "models/tiny-sd" / part).mkdir(parents=True)
@@ -212,6 +229,32 @@ def test_weights_are_downloaded_whole_and_once(published, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "copy")
     stages.weights.main("inception_v3", Path("inception/w.pth"))
     assert (tmp_path / "copy/inception/w.pth").read_bytes() == CONTENT
+
+
+def test_a_networks_weights_are_downloaded_to_where_utility_wants_them(
+    published, tmp_path, monkeypatch
+):
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setitem(checks.PUBLISHED, "resnet18", (published, sha256))
+    text = (
+        (ROOT / "params.yaml").read_text().replace("  classifier: linear ", "  classifier: cnn ", 1)
+    )
+    for old, new in (
+        ("weights:  ", "weights: models/features/r.pth"),
+        ("download: []", "download: [resnet18]"),
+    ):
+        head, section = text.split("utility: ")
+        text = f"{head}utility: {section.replace(old, new, 1)}"
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["weights.py", "utility"])
+    monkeypatch.delitem(sys.modules, "stages.weights")
+    runpy.run_module("stages.weights", None, "__main__")
+    assert (tmp_path / "models/features/r.pth").read_bytes() == CONTENT
+    monkeypatch.setitem(checks.PUBLISHED, "resnet18", (published, "0" * 64))
+    (tmp_path / "models/features/r.pth").unlink()
+    with pytest.raises(SystemExit, match=r"^error: utility.weights: http.* is not what was publ"):
+        runpy.run_module("stages.weights", None, "__main__")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ PUBLISHED = {
         "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
         "0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
     ),
+    "resnet18": (
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    ),
 }
 
 
@@ -86,26 +90,34 @@ def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
         raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
 
 
-def check_weights(features: str, weights: str | Path) -> Path:
-    """Where evaluation's weights are: a file with the published SHA-256, for dinov2 a folder.
+def weights_key(network: str) -> str:
+    """The parameter that says where the weights of a network are."""
+    return "utility.weights" if network == "resnet18" else "evaluate.weights"
+
+
+def check_weights(network: str, weights: str | Path) -> Path:
+    """Where a network's weights are: a file with the published SHA-256, for dinov2 a folder.
 
     A relative path is also of the repository that DVC runs in a copy of (`--temp`, the queue).
     Raises InputError that says what is wrong and what to save there.
     """
-    path = Path(weights)
+    path, key = Path(weights), weights_key(network)
     if not path.exists():
         path = Path(os.environ.get("DVC_ROOT", "."), weights)
-    if features == "dinov2":
+    if network == "dinov2":
         return _check_dinov2(path)
     folders.check_fetched(path)
-    source, sha256 = PUBLISHED[features]
+    source, sha256 = PUBLISHED[network]
     wanted = f"{source} with SHA-256 {sha256}"
     if not path.is_file():
-        raise InputError(f"evaluate.weights: {path}: no such file; save there {wanted}")
+        download = key.replace("weights", "download")
+        raise InputError(
+            f"{key}: {path}: no such file; name {network} in {download}, or save there {wanted}"
+        )
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
-        raise InputError(f"evaluate.weights: {path}: has SHA-256 {found}, expected {wanted}")
+        raise InputError(f"{key}: {path}: has SHA-256 {found}, expected {wanted}")
     return path
 
 

@@ -58,7 +58,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 NOT_YAML = (YAMLError, ValueError, RecursionError)
 FEATURES = Path("models/features")  # whose dvc.yaml downloads
 # Keys that a parameter file of an earlier version lacks, with the value that it had in effect.
-EARLIER = {"train.prior_preservation.target": "class_pictures"}
+EARLIER = {
+    "train.prior_preservation.target": "class_pictures",
+    "utility": "{classifier: linear, weights: null, download: []}",
+}
 
 
 class Section(BaseModel):
@@ -406,6 +409,30 @@ class Evaluate(Section):
         return self
 
 
+class Utility(Section):
+    classifier: Literal["linear", "cnn"]
+    weights: Place | None  # of cnn: a ResNet-18's; null: a small network from scratch
+    download: Annotated[  # of these weights, to where they belong
+        tuple[Literal["resnet18"], ...], Field(max_length=1)
+    ]
+
+    @field_validator("download", mode="before")
+    @classmethod
+    def from_list(cls, names: object) -> object:
+        return tuple(names) if isinstance(names, list) else names
+
+    @model_validator(mode="after")
+    def downloads_what_is_used(self) -> Self:
+        """Only there does DVC know that `utility` waits for the download."""
+        belongs = self.weights is not None and Path(self.weights).parent == FEATURES
+        if self.download and not (self.classifier == "cnn" and belongs):
+            raise ValueError(
+                f"download must be [], or with classifier cnn [resnet18], with weights in "
+                f"{FEATURES}; got {list(self.download)} for {self.classifier} with {self.weights!r}"
+            )
+        return self
+
+
 class Reading(Section):
     pictures: Annotated[int, Field(ge=2)]  # of either class
     repeats: Natural  # of them, shown twice
@@ -445,6 +472,7 @@ class Params(Section):
     train: Train
     generate: Generate
     evaluate: Evaluate
+    utility: Utility
     reading: Reading
     report: Report
 

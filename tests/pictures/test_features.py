@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.utils import create_feature_extractor as fidelity_extractor
 from torchvision import transforms
-from torchvision.models import Inception_V3_Weights, inception_v3
+from torchvision.models import Inception_V3_Weights, ResNet18_Weights, inception_v3
 from torchvision.models.feature_extraction import create_feature_extractor
 from transformers import Dinov2Config, Dinov2Model
 
@@ -184,6 +184,9 @@ def test_published_weights_are_where_their_packages_say():
     assert PUBLISHED["inception_v3"][0] == URL_INCEPTION_V3
     torchvisions = Inception_V3_Weights.IMAGENET1K_V1.url
     assert PUBLISHED["torchvision_inception_v3"][0] == torchvisions
+    source, sha256 = PUBLISHED["resnet18"]
+    assert source == ResNet18_Weights.IMAGENET1K_V1.url
+    assert source.endswith(f"-{sha256[:8]}.pth")  # what torch.hub checks
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "torchvision_inception_v3"])

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from test_network import TINY, pictures
 
-from mpox.utility import arms, judge, trial
-from mpox.utility.photos import MPOX, Photos, Sets, Version
+from mpox.utility import arms, end_to_end, judge, network, trial
+from mpox.utility.photos import MPOX, Photos, Pixels, Sets, Version
 
 WIDTH = 12
 
@@ -33,8 +35,7 @@ def fresh(rng: np.random.Generator, number: int) -> np.ndarray:
     return own.rows[own.mpox]
 
 
-@pytest.fixture(scope="module")
-def sets() -> Sets:
+def made_up() -> Sets:
     rng = np.random.default_rng(3)
     train, val, test = (
         renamed(photos(rng, n), part) for part, n in (("train", 5), ("val", 8), ("test", 24))
@@ -43,6 +44,24 @@ def sets() -> Sets:
     version = Version(train, [each.astype(np.float32) for each in noisy])
     return Sets(version, version, val, test, (train, val, test), fresh(rng, 75),
                 rng.standard_normal((75, WIDTH)).astype(np.float32))  # fmt: skip
+
+
+def pictured() -> Sets:
+    """The same with a small picture for each photo, and nine of either generator."""
+    rng, sets = np.random.default_rng(0), made_up()
+
+    def of(mpox: np.ndarray) -> np.ndarray:
+        return np.concatenate([pictures(rng, 1, each) for each in mpox])
+
+    train = of(sets.plain.train.mpox)
+    drawn = [pictures(rng, 9, True) for _ in range(2)]
+    pixels = Pixels(train, train // 2 + 60, of(sets.val.mpox), of(sets.test.mpox), *drawn)
+    return replace(sets, pixels=pixels)
+
+
+@pytest.fixture(scope="module")
+def sets() -> Sets:
+    return made_up()
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +127,26 @@ def test_without_variants_there_is_no_augmented_arm(sets):
     plain = replace(sets.plain, variants=[])
     found = trial.measure(replace(sets, plain=plain, encoded=plain), seed=0)
     assert not found.metrics.within("augmented") and found.metrics.within("real, patients: ")
+
+
+def test_a_trial_of_networks_has_the_linear_ones_result_beside_its_own(found, tmp_path):
+    plan = end_to_end.Plan("small", network.small, TINY._replace(steps=1))
+    networks = end_to_end.Networks(pictured(), plan, 0, tmp_path, torch.device("cpu"))
+    both, names = trial.measure(networks.sets, 0, networks), list(end_to_end.ARMS)
+    assert both.metrics.within("linear: ") == found.metrics.estimates
+    identity = found.metrics.identity
+    assert "classifier" not in identity and not found.metrics.within("linear: ")
+    assert both.metrics.identity == {**identity, "main": "share_40", "linear_main": "both_100",
+                                     "classifier": "cnn", "network": "small"}  # fmt: skip
+    own = {k: v for k, v in both.metrics.estimates.items() if not k.startswith("linear: ")}
+    arms_ = [name for name, measures in own.items() if "n_mpox" in measures]
+    assert arms_ == ["real", "real_encoded", *names[1:]]
+    main = both.metrics.estimates["share_40"]
+    assert {"gain", "gain_over_other", "detectable", "over_placebo"} <= set(main)
+    assert "over_augmented" not in main and "all" not in own
+    assert not any(", patients: " in group for group in own)
+    assert both.metrics.headlines["utility_gain"] == main["gain"].value
+    rows = [row for row in both.rows if row["classifier"] == "linear"]
+    assert repr(rows) == repr(found.rows)
+    others = [row["arm"] for row in both.rows if row["classifier"] == "cnn"]
+    assert list(dict.fromkeys(others)) == names

@@ -30,6 +30,7 @@ RECORDED = {
     "evaluate": ("train_lora", "generate"),
     "utility": ("draw_base",),
     "privacy": ("train_lora",),
+    "report": ("utility",),
 }
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes")
 

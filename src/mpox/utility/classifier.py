@@ -22,7 +22,7 @@ class Classifier:
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         """Probability of mpox, were it as frequent as the controls: n."""
-        return _logistic(rows @ self.weights + self.bias)
+        return probability(rows @ self.weights + self.bias)
 
 
 class Unit:
@@ -66,14 +66,24 @@ def fit(
         if val is None:
             return Classifier(weights, bias, float(strength), np.nan)
         margin = val[0] @ weights + bias
-        loss = float(balanced(val[1]) @ np.logaddexp(0, np.where(val[1], -margin, margin)))
+        loss = log_loss(margin, val[1])
         if best is None or loss < best.val_loss:
-            of_controls = _logistic(margin[~val[1]])
-            threshold = float(np.quantile(of_controls, SPECIFICITY, method="higher"))
-            best = Classifier(weights, bias, float(strength), loss, np.nextafter(threshold, 1))
+            best = Classifier(weights, bias, float(strength), loss, threshold(margin, val[1]))
     assert best is not None
     return best
 
 
-def _logistic(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(x / 2))
+def log_loss(margin: np.ndarray, mpox: np.ndarray) -> float:
+    """Of log odds (n), mpox and controls counting the same."""
+    return float(balanced(mpox) @ np.logaddexp(0, np.where(mpox, -margin, margin)))
+
+
+def threshold(margin: np.ndarray, mpox: np.ndarray) -> float:
+    """The probability just above SPECIFICITY of the controls, of log odds (n)."""
+    of_controls = probability(margin[~mpox])
+    return np.nextafter(float(np.quantile(of_controls, SPECIFICITY, method="higher")), 1)
+
+
+def probability(margin: np.ndarray) -> np.ndarray:
+    """Of log odds."""
+    return 0.5 * (1 + np.tanh(margin / 2))

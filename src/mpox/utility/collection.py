@@ -11,7 +11,7 @@ from mpox.core.errors import InputError
 from mpox.model import latents
 from mpox.pictures import feature_set, features
 from mpox.statistics import tone
-from mpox.utility.photos import MPOX, PARTS, Photos, Sets, Version, find
+from mpox.utility.photos import MPOX, PARTS, Photos, Pixels, Sets, Version, find
 
 VARIANTS = 2  # augmented variants of a photo, from which each repeat draws one
 MASKED = 0.7  # of the side: the square that is masked in a picture's middle
@@ -72,11 +72,11 @@ def collect(folders: Folders, extractor: features.Extractor, vae: Any, side: int
         feature_set.read(listing.find(each)[0], side)
         for each in (folders.synthetic, folders.placebo)
     )
-    train = real["train"]
+    train, decoded = real["train"], encoded(pixels["train"])
     return Sets(
         Version(train, [look(each) for each in variants]),
         Version(
-            train.having(look(encoded(pixels["train"]))),
+            train.having(look(decoded)),
             [look(encoded(each)) for each in variants[:1]],  # features are what takes the time
         ),
         real["val"],
@@ -84,6 +84,7 @@ def collect(folders: Folders, extractor: features.Extractor, vae: Any, side: int
         (masked[0], masked[1], masked[2]),
         look(synthetic),
         look(placebo),
+        Pixels(pixels["train"], decoded, pixels["val"], pixels["test"], synthetic, placebo),
     )
 
 

@@ -15,7 +15,7 @@ POWER = 1.959964 + 0.841621  # standard errors of the smallest gain found with 8
 FEWEST = 8  # test pictures of mpox, and of controls, from which on a group is judged …
 FEWEST_PATIENTS = 3  # … and patients of either
 COLUMNS = (
-    "arm", "version", "group", "n_mpox", "n_controls", "patients", "strength",
+    "classifier", "arm", "version", "group", "n_mpox", "n_controls", "patients", "strength",
     "measure", "value", "low", "high",
 )  # fmt: skip
 
@@ -146,7 +146,7 @@ class Judge:
         chosen: np.ndarray,
         patients: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The table's, one a measure, COLUMNS; `patients` where the arm is a point of the curve."""
+        """The table's, one a measure, COLUMNS but the first; `patients` of a point of the curve."""
         row = {
             "arm": name, "version": version, "group": group,
             "n_mpox": arm.n_mpox, "n_controls": arm.n_controls,

@@ -74,6 +74,18 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """The pictures themselves, for networks: uint8 n×S×S×3 each."""
+
+    plain: np.ndarray  # the training photos
+    encoded: np.ndarray  # the same through the base's autoencoder
+    val: np.ndarray
+    test: np.ndarray
+    synthetic: np.ndarray
+    placebo: np.ndarray
+
+
+@dataclass(frozen=True)
 class Sets:
     """All that a trial looks at."""
 
@@ -84,3 +96,4 @@ class Sets:
     masked: tuple[Photos, Photos, Photos]  # train, val, test with their centre masked
     synthetic: np.ndarray  # m×d
     placebo: np.ndarray  # l×d, the base's own pictures
+    pixels: Pixels | None = None  # None where features are made up

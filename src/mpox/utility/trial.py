@@ -14,16 +14,27 @@ import torch
 from mpox.core import listing
 from mpox.core.seeds import derive
 from mpox.model import base
-from mpox.params import Evaluate
+from mpox.params import Evaluate, Utility
 from mpox.pictures import features
 from mpox.statistics.estimate import ALL, Estimate, Metrics
-from mpox.utility import arms, classifier, guards, scores
+from mpox.utility import arms, classifier, end_to_end, guards, scores
 from mpox.utility.arms import Arm, Trainer
 from mpox.utility.collection import Folders, collect
+from mpox.utility.end_to_end import Networks
 from mpox.utility.judge import Judge
 from mpox.utility.photos import Sets
 
 Versions = Mapping[str, Mapping[str, Arm]]  # plain, encoded → name → arm
+
+
+class Settings(NamedTuple):
+    """What a trial reads of params.yaml."""
+
+    evaluate: Evaluate
+    utility: Utility
+    duplicate_distance: int  # bits of the perceptual hash
+    resolution: int
+    seed: int
 
 
 class Result(NamedTuple):
@@ -31,71 +42,114 @@ class Result(NamedTuple):
     rows: list[dict[str, Any]]  # of a table of every arm, judge.COLUMNS
 
 
-def run(
-    folders: Folders, model: Path, settings: Evaluate, distance: int, resolution: int, seed: int
-) -> Result:
+class Tried(NamedTuple):
+    """One classifier's arms."""
+
+    classifier: str  # as in params.yaml
+    arms: Versions
+    main: str  # the arm that is judged
+    curves: Mapping[str, Mapping[int, Arm]]  # by training patients; none of networks
+
+
+def run(folders: Folders, model: Path, settings: Settings, work: Path | None) -> Result:
     """The whole trial; nothing without a control.
 
-    InputError for test photos that the generator saw (within `distance` bits of the perceptual
-    hash), and for sets without patients enough.
+    `work` is where networks are kept, if there are to be any. InputError for test photos that the
+    generator saw, and for sets without patients enough.
     """
     if not listing.find(folders.controls / "train")[0]:
         return Result(Metrics(), [])
+    plan = end_to_end.plan(settings.utility.weights) if work else None
     guards.check_leaks(
         [folders.prepared / "test", folders.controls / "test"],
         [folders.prepared / part for part in ("train", "val")],
         [folders.synthetic],
-        distance,
+        settings.duplicate_distance,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    extractor = features.load(settings.features, settings.weights, device)
-    vae = base.load(model, resolution).vae.to(device)
-    found = measure(collect(folders, extractor, vae, resolution), seed)
+    extractor = features.load(settings.evaluate.features, settings.evaluate.weights, device)
+    vae = base.load(model, settings.resolution).vae.to(device)
+    sets = collect(folders, extractor, vae, settings.resolution)
+    networks = Networks(sets, plan, settings.seed, work, device) if plan and work else None
+    found = measure(sets, settings.seed, networks)
     identity = {
         "features": extractor.name,
         "features_sha256": extractor.sha256[:8],
-        "preprocessing": f"square {resolution}, JPEG 95, network {extractor.size}",
+        "preprocessing": f"square {settings.resolution}, JPEG 95, network {extractor.size}",
         **found.metrics.identity,
     }
     return found._replace(metrics=replace(found.metrics, identity=identity))
 
 
-def measure(sets: Sets, seed: int) -> Result:
-    """All arms, their differences, the learning curve and the guards."""
+def measure(sets: Sets, seed: int, networks: Networks | None = None) -> Result:
+    """All arms, their differences, the learning curve and the guards.
+
+    With `networks` the arms are theirs; those of logistic regression have "linear: " before their
+    groups, as the learning curve has, because there is none of networks.
+    """
 
     def rng(purpose: str) -> np.random.Generator:
         return np.random.default_rng(derive(seed, "utility", purpose))
 
-    judge, trainer = Judge(sets.test, rng("bootstrap")), Trainer(sets)
+    judge, linear = Judge(sets.test, rng("bootstrap")), _linear(sets, rng)
+    guarded = _guards(sets, judge, rng)
+    tried, estimates = linear, _estimates(linear, judge, guarded)
+    identity, rows = _identity(sets) | {"main": linear.main}, _rows(linear, judge)
+    if networks:
+        tried = Tried("cnn", networks.train(), end_to_end.MAIN, {})
+        beside = {f"linear: {group}": measures for group, measures in estimates.items()}
+        estimates = _estimates(tried, judge, guarded) | beside
+        identity |= {"main": tried.main, "linear_main": linear.main}
+        identity |= {"classifier": "cnn", "network": networks.plan.name}
+        rows = _rows(tried, judge) + rows
+    headlines = {f"utility_{name}": estimates[tried.main][name].value for name in ("auroc", "gain")}
+    return Result(Metrics(estimates, identity, headlines=headlines), rows)
+
+
+def _linear(sets: Sets, rng: Callable[[str], np.random.Generator]) -> Tried:
+    trainer = Trainer(sets)
     found = {
         name: arms.train(trainer, version, sets, rng("arms"))
         for name, version in (("plain", sets.plain), ("encoded", sets.encoded))
     }
     curves = arms.curve(trainer, sets.plain, rng("curve"))
     main = arms.name(arms.main(arms.ratios(int(sets.plain.train.mpox.sum()), len(sets.synthetic))))
-    of = {name: _better(found, name) for name in found["plain"]}
-    worth = judge.worth(curves["real"], found["plain"]["real"], found["plain"][main])
-    estimates = {ALL: {"worth": worth, "worth_most": Estimate(max(curves["real"]))}}
-    estimates |= _arms(found, of, main, judge)
+    return Tried("linear", found, main, curves)
+
+
+def _estimates(
+    tried: Tried, judge: Judge, guarded: Mapping[str, Estimate]
+) -> dict[str, dict[str, Estimate]]:
+    """By group: arms, points of the learning curve, guards with their alarms."""
+    real, curves = tried.arms["plain"]["real"], tried.curves
+    of = {name: _better(tried.arms, name) for name in tried.arms["plain"]}
+    estimates: dict[str, dict[str, Estimate]] = {}
+    if curves:
+        worth = judge.worth(curves["real"], real, tried.arms["plain"][tried.main])
+        estimates[ALL] = {"worth": worth, "worth_most": Estimate(max(curves["real"]))}
+    estimates |= _arms(tried.arms, of, tried.main, judge)
+    for kind, points in curves.items():
+        for number, arm in points.items():
+            estimates[f"{kind}, patients: {number}"] = {"auroc": judge.auroc(arm)}
+    alarms = guards.alarms(guarded, judge.value(real))
+    for name, auroc in guarded.items():
+        estimates[f"guard: {name}"] = {"auroc": auroc, "alarm": Estimate(int(alarms[name]))}
+    return estimates
+
+
+def _rows(tried: Tried, judge: Judge) -> list[dict[str, Any]]:
     rows = [
         row
-        for version, each in found.items()
+        for version, each in tried.arms.items()
         for name, arm in each.items()
         for group, chosen in judge.groups().items()
         for row in judge.rows(arm, name, version, group, chosen)
     ]
-    whole = np.ones(len(sets.test), bool)
-    for kind, points in curves.items():
+    whole = np.ones(len(judge.test), bool)
+    for kind, points in tried.curves.items():
         for number, arm in points.items():
-            estimates[f"{kind}, patients: {number}"] = {"auroc": judge.auroc(arm)}
             rows += judge.rows(arm, kind, "plain", ALL, whole, number)
-    guarded = _guards(sets, judge, rng)
-    alarms = guards.alarms(guarded, judge.value(found["plain"]["real"]))
-    for name, auroc in guarded.items():
-        estimates[f"guard: {name}"] = {"auroc": auroc, "alarm": Estimate(int(alarms[name]))}
-    headlines = {f"utility_{name}": estimates[main][name].value for name in ("auroc", "gain")}
-    metrics = Metrics(estimates, _identity(sets) | {"main": main}, headlines=headlines)
-    return Result(metrics, rows)
+    return [{"classifier": tried.classifier, **row} for row in rows]
 
 
 def _identity(sets: Sets) -> dict[str, Any]:
