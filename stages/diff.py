@@ -19,7 +19,7 @@ from mpox.compare import comparison
 from mpox.compare import page as page
 from mpox.core import folders, table
 from mpox.core.errors import InputError
-from mpox.report.provenance import flat
+from mpox.report.provenance import texts
 from mpox.statistics.estimate import Metrics
 from stages import replicates
 from stages.replicates import LOCK, METRICS
@@ -73,7 +73,7 @@ def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
     files_of = {row["seed"]: file for file, row in drawn.items()}
     side = page.Side(
         name,
-        flat(_parameters(read("params.yaml") or b"{}")),
+        texts(_parameters(read("params.yaml") or b"{}")),
         [metrics],
         json.loads(read(INFLUENCES) or b"null"),
         {row["seed"]: row["text"] for row in drawn.values()},

@@ -41,7 +41,7 @@ def _check_recorded(adapter: Path) -> None:
     from ruamel.yaml import YAML
 
     lock, evaluation = Path("dvc.lock"), Path("metrics/evaluation.json")
-    weights = adapter / "pytorch_lora_weights.safetensors"
+    weights = adapter / folders.LORA
     if not weights.is_file():
         raise InputError(f"{adapter}: holds no {weights.name}")
     folders.check_fetched(weights)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from mpox.report.provenance import flat
+from mpox.report.provenance import texts
 from mpox.statistics.estimate import Metrics
 
 LOCK, METRICS = "dvc.lock", "metrics/evaluation.json"
@@ -65,7 +65,7 @@ def _gather(
             if not whose:
                 inputs[str(path)] = str(dep["md5"])
         for given in stages[name].get("params", {}).values():
-            params |= flat(given)
+            params |= texts(given)
     return inputs, params
 
 

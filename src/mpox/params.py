@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -552,6 +552,15 @@ class TinySD(Section):
     @classmethod
     def from_list(cls, channels: object) -> object:
         return tuple(channels) if isinstance(channels, list) else channels
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a tree of parameters by dotted key."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        values |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return values
 
 
 def read(path: Path, schema: type[T], changes: Mapping[str, str] | None = None) -> T:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, recall_score, roc_auc_score
 
-from mpox.statistics import halves
+from mpox.statistics import halves, roc
 from mpox.utility import scores
 
 
@@ -21,8 +21,8 @@ def test_areas_are_scikit_learns_with_its_weights_and_ties(drawn):
     said, mpox, times = drawn
     for row, area, precision in zip(
         times,
-        scores.auroc(said, mpox, times),
-        scores.average_precision(said, mpox, times),
+        roc.auroc(said, mpox, times),
+        roc.average_precision(said, mpox, times),
         strict=True,
     ):
         assert area == pytest.approx(roc_auc_score(mpox, said, sample_weight=row))
@@ -60,7 +60,7 @@ def test_the_paired_interval_is_delongs_where_patients_have_one_picture_each():
         shared = mpox + rng.standard_normal(120)
         one, other = (shared + 0.7 * rng.standard_normal(120) for _ in range(2))
         times = scores.redraw([str(k) for k in range(120)], mpox, rng)
-        difference = scores.auroc(one, mpox, times) - scores.auroc(other, mpox, times)
+        difference = roc.auroc(one, mpox, times) - roc.auroc(other, mpox, times)
         ratios.append(np.std(difference[1:], ddof=1) / delong(one, other, mpox))
     assert np.mean(ratios) == pytest.approx(1, abs=0.04)
 
@@ -71,9 +71,9 @@ def test_pictures_of_a_patient_are_not_independent():
     mpox = np.arange(60) < 30
     said = mpox + rng.standard_normal(60)
     names = [str(k) for k in range(60)]
-    alone = scores.auroc(said, mpox, scores.redraw(names, mpox, np.random.default_rng(1)))
+    alone = roc.auroc(said, mpox, scores.redraw(names, mpox, np.random.default_rng(1)))
     times = scores.redraw(np.repeat(names, 4).tolist(), mpox.repeat(4), np.random.default_rng(1))
-    four = scores.auroc(said.repeat(4), mpox.repeat(4), times)
+    four = roc.auroc(said.repeat(4), mpox.repeat(4), times)
     assert halves.spread(four[1:]) == pytest.approx(halves.spread(alone[1:]))
     assert four[0] == pytest.approx(alone[0])
 

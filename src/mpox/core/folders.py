@@ -14,6 +14,7 @@ POINTERS = {
     b"version https://git-lfs.github.com/": ("Git LFS", "git lfs pull"),
     b"/annex/objects/": ("git-annex", "git annex get ."),
 }
+LORA = "pytorch_lora_weights.safetensors"  # diffusers' name for the file of a LoRA's folder
 CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
 
 

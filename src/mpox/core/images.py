@@ -437,10 +437,23 @@ def recode(picture: np.ndarray) -> np.ndarray:
     Real and synthetic pictures pass through it before features are taken: else a metric sees
     the codec.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=95, subsampling=0)
-    with Image.open(buffer) as image:
+    with Image.open(io.BytesIO(encode(picture))) as image:
         return np.asarray(image)
+
+
+def encode(
+    picture: np.ndarray, kind: str = "JPEG", quality: int = 95, xmp: bytes | None = None
+) -> bytes:
+    """A picture as a file's content: JPEG of `quality` (4:4:4), or PNG; `xmp`: its metadata."""
+    chunks = PngImagePlugin.PngInfo()
+    if xmp is not None:
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
+    jpeg: dict[str, Any] = {"quality": quality, "subsampling": 0, "xmp": xmp}
+    png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, **jpeg, **png)
+    return buffer.getvalue()
 
 
 def write(
@@ -451,17 +464,9 @@ def write(
     `text` is what to say of a synthetic picture, as `{"prompt": …, "seed": …}`: it is stored as
     XMP beside the IPTC mark for trained algorithmic media. Without it no metadata is written.
     """
-    xmp, chunks = None, None
-    if text is not None:
-        xmp, chunks = _xmp(text), PngImagePlugin.PngInfo()
-        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
-    # Each format takes the options it knows. Level 4 takes a third of PNG's usual time.
-    jpeg: dict[str, Any] = {"quality": quality, "subsampling": 0, "xmp": xmp}
-    png: dict[str, Any] = {"compress_level": 4, "pnginfo": chunks}
-    # Into memory: given the file, Pillow takes no notice if a full disk took a part only.
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, FORMAT[path.suffix], **jpeg, **png)
-    folders.write(path, buffer.getvalue())
+    # In memory first: Pillow itself does not notice that a full disk took only a part.
+    xmp = None if text is None else _xmp(text)
+    folders.write(path, encode(picture, FORMAT[path.suffix], quality, xmp))
 
 
 def _xmp(text: Mapping[str, str]) -> bytes:

@@ -23,7 +23,7 @@ from torch import Tensor
 from mpox.core import folders
 from mpox.core.errors import InputError
 
-FILE_NAME = "pytorch_lora_weights.safetensors"
+FILE_NAME = folders.LORA
 # One of the two matrices, in PEFT's, diffusers' and kohya's names.
 MATRIX = re.compile(r"lora[_.]?(A|B|down|up)\b")
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)

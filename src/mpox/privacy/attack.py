@@ -10,9 +10,9 @@ from math import sqrt
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
-from mpox.statistics import halves, rates
+from mpox.statistics import halves, rates, roc
 from mpox.statistics.estimate import Estimate
 
 POWER = 0.8
@@ -54,10 +54,9 @@ def measure(
 
 
 def auc(members: np.ndarray, others: np.ndarray) -> float:
-    """Mann and Whitney's: the share of m·n pairs in which the member is higher, ties counting ½."""
-    m, n = len(members), len(others)
-    ranks = rankdata(np.r_[members, others])[:m]
-    return float((ranks.sum() - m * (m + 1) / 2) / (m * n))
+    """The share of m·n pairs in which the member is higher, ties counting ½."""
+    scores = np.r_[members, others]
+    return float(roc.auroc(scores, np.arange(len(scores)) < len(members))[0])
 
 
 def auc_interval(members: np.ndarray, others: np.ndarray) -> Estimate:

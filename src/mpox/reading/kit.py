@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mpox.core import images, listing, table
 from mpox.core.errors import InputError
@@ -161,17 +160,11 @@ def _encode(paths: Sequence[Path], side: int) -> list[bytes]:
     pictures = [images.recode(images.square(images.read(path), side)) for path in paths]
     each: list[bytes] = []
     for quality in QUALITIES:
-        each = [_jpeg(picture, quality) for picture in pictures]
+        each = [images.encode(picture, quality=quality) for picture in pictures]
         if len(each) * max(map(len, each)) * 4 / 3 <= MOST_BYTES:
             break
     longest = max(map(len, each))
     return [data.ljust(longest, b"\0") for data in each]
-
-
-def _jpeg(picture: np.ndarray, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
 
 
 def _uri(data: bytes) -> str:

@@ -10,9 +10,10 @@ from math import inf, sqrt
 import krippendorff
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import binomtest, rankdata, t
+from scipy.stats import t
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
+from mpox.statistics import roc
 from mpox.statistics.estimate import Estimate
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (R×N calls or ratings, N truth) → R
@@ -52,21 +53,13 @@ def criterion(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def auroc(ratings: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: area under the ROC curve of ratings, higher for synthetic (Mann–Whitney)."""
-    ranks = rankdata(ratings, axis=1)[:, synthetic]
-    n = synthetic.sum()
-    return (ranks.sum(1) - n * (n + 1) / 2) / (n * (~synthetic).sum())
+    """R: area under the ROC curve of ratings, higher for synthetic."""
+    return np.array([roc.auroc(each, synthetic)[0] for each in ratings])
 
 
 def difference(values: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """R: mean of real photos minus that of synthetic pictures."""
     return values[:, ~synthetic].mean(1) - values[:, synthetic].mean(1)
-
-
-def exact(found: int, of: int) -> Estimate:
-    """A share with its exact interval (Clopper & Pearson 1934)."""
-    low, high = binomtest(found, of).proportion_ci(method="exact") if of else (0.0, 1.0)
-    return Estimate(found / of if of else np.nan, float(low), float(high))
 
 
 def pooled(

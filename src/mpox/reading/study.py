@@ -10,7 +10,7 @@ from mpox.core.errors import InputError
 from mpox.params import Reading
 from mpox.reading import kit, scores
 from mpox.reading.answers import Answers, Row
-from mpox.statistics import tone
+from mpox.statistics import rates, tone
 from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 FEWEST = 5  # pictures of either class of a tone, from which on it is judged
@@ -96,9 +96,9 @@ def _reader(
 ) -> dict[str, Estimate]:
     """One reader's, with exact intervals."""
     return {
-        "accuracy": scores.exact(int(right.sum()), len(right)),
-        "sensitivity": scores.exact(int(right[synthetic].sum()), int(synthetic.sum())),
-        "specificity": scores.exact(int(right[~synthetic].sum()), int((~synthetic).sum())),
+        "accuracy": rates.share(int(right.sum()), len(right)),
+        "sensitivity": rates.share(int(right[synthetic].sum()), int(synthetic.sum())),
+        "specificity": rates.share(int(right[~synthetic].sum()), int((~synthetic).sum())),
         "d_prime": Estimate(float(scores.d_prime(calls, synthetic)[0])),
         "criterion": Estimate(float(scores.criterion(calls, synthetic)[0])),
         "auroc": Estimate(float(scores.auroc(ratings, synthetic)[0])),
@@ -125,7 +125,7 @@ def _consistency(key: Mapping[str, Row], readers: Sequence[Answers]) -> dict[str
         for own, row in key.items()
         if row["repeat_of"] and own in reader.rows and row["repeat_of"] in reader.rows
     ]
-    return {"consistency": scores.exact(sum(pairs), len(pairs))} if pairs else {}
+    return {"consistency": rates.share(sum(pairs), len(pairs))} if pairs else {}
 
 
 def _by_tone(

@@ -1,7 +1,6 @@
 """Pictures as they stand in a page: encoded alike, within a budget of bytes."""
 
 import base64
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from mpox.core import images
 
@@ -60,7 +58,6 @@ def _all(pictures: Sequence[np.ndarray], side: int) -> list[str]:
 
 
 def _jpeg(picture: np.ndarray, side: int) -> str:
-    buffer = io.BytesIO()
     resized = picture if len(picture) == side else images.square(picture, side)
-    Image.fromarray(resized).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    content = images.encode(resized, quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()

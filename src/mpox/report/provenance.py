@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ MAIN = (
     "torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes",
     "albumentations", "opencv-python-headless", "numpy", "scipy", "pillow", "dvc", "dvclive",
 )  # fmt: skip
-LORA = "pytorch_lora_weights.safetensors"
 PROFILES = ("embedded.yaml", "sd15.yaml", "study.yaml")
 
 
@@ -42,9 +42,9 @@ def section(run: Run) -> dict[str, Any]:
 
 def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
     """The profile that the run's parameters differ least from, and all of them beside its own."""
-    mine = flat(own.model_dump(mode="json"))
+    mine = texts(own.model_dump(mode="json"))
     found = {
-        name: flat(params.read(profiles / name, Params).model_dump(mode="json"))
+        name: texts(params.read(profiles / name, Params).model_dump(mode="json"))
         for name in PROFILES
     }
     nearest = min(found, key=lambda name: sum(found[name][key] != mine[key] for key in mine))
@@ -55,16 +55,12 @@ def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
     ]
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """A tree of parameters by dotted key, values as JSON has them, text without its quotes."""
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found[f"{prefix}{key}"] = text
-    return found
+def texts(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters by dotted key, values as JSON has them, text without its quotes."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in params.flat(tree).items()
+    }
 
 
 def hashes(run: Run) -> dict[str, str]:
@@ -73,7 +69,7 @@ def hashes(run: Run) -> dict[str, str]:
     return {
         "photos used (their hashes, sorted, a line each)": photos(run.prepared / "manifest.csv"),
         f"base model, {base}": folders.digest(base),
-        "LoRA": folders.sha256(run.lora / LORA),
+        "LoRA": folders.sha256(run.lora / folders.LORA),
         "synthetic pictures, with their table": folders.digest(run.synthetic),
         f"weights of {run.identity['features']} (begin)": run.identity["features_sha256"],
         "test and training photos as evaluated (begin)": run.identity["split"],

@@ -12,10 +12,9 @@ from typing import Any
 from mpox.report import privacy, utility
 from mpox.report.measures import MEASURES
 from mpox.report.run import Run
-from mpox.statistics.estimate import Estimate, Metrics
+from mpox.statistics.estimate import Estimate, Metrics, Z
 
 ALPHA = 0.05  # of tests
-Z = 1.96  # standard deviations in a unit of chance, as in intervals of 95 %
 BLIND = 0.5  # of the null: a share whose chance is as large misses that half of it is gone
 STATES = {"fine": "✓", "off": "✗", "unsure": "?", "fact": "·"}
 

@@ -1,5 +1,7 @@
 """Shares of pictures, with their exact binomial intervals."""
 
+from math import nan
+
 from scipy.stats import beta
 
 from mpox.statistics.estimate import Estimate
@@ -17,6 +19,12 @@ def rate(count: int, n: int, null_count: int, null_n: int, together: int = 1) ->
     return Estimate(
         count / n, low, high, null_count / null_n, (high - low) / 2, (null[1] - null[0]) / 2
     )
+
+
+def share(count: int, n: int) -> Estimate:
+    """`count` of n; of none a share that is not known."""
+    low, high = interval(count, n)
+    return Estimate(count / n if n else nan, low, high)
 
 
 def interval(count: float, n: float) -> tuple[float, float]:

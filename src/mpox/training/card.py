@@ -6,7 +6,7 @@ from typing import NamedTuple
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from mpox.params import Train
+from mpox.params import Train, flat
 
 # Where a base model is to be had under a name that others can load it by.
 PUBLISHED = {"models/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
@@ -86,7 +86,8 @@ def write(folder: Path, summary: Summary) -> None:
         inference=False,
     )
     prior = settings.prior_preservation
-    rows = "\n".join(f"| `train.{key}` | {value} |" for key, value in _flat(settings.model_dump()))
+    parameters = flat(settings.model_dump(), "train.")
+    rows = "\n".join(f"| `{key}` | {value} |" for key, value in parameters.items())
     text = TEXT.format(
         title=settings.validation_prompt,
         rank=settings.rank,
@@ -121,13 +122,3 @@ def read(folder: Path) -> ModelCardData:
         return ModelCard.load(file).data if file.is_file() else ModelCardData()
     except (ValueError, yaml.YAMLError):  # among them text that is not UTF-8
         return ModelCardData()
-
-
-def _flat(settings: dict, prefix: str = "") -> list[tuple[str, object]]:
-    return [
-        pair
-        for key, value in settings.items()
-        for pair in (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-        )
-    ]

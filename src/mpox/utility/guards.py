@@ -8,7 +8,7 @@ import numpy as np
 from mpox.core import images, listing, table
 from mpox.core.errors import InputError, line
 from mpox.photos import duplicates, keypoints
-from mpox.statistics import halves
+from mpox.statistics import halves, roc
 from mpox.statistics.estimate import Estimate
 from mpox.utility import classifier, scores
 
@@ -89,7 +89,7 @@ def probe(
         fitted = classifier.fit(rows[~out], of_fake[~out], strengths=np.array([STRENGTH]))
         said[out] = rows[out] @ fitted.weights
         said[out] -= said[out].mean()  # classifiers of other folds have other biases
-    return interval(scores.auroc(said, of_fake, scores.redraw(who, of_fake, rng)), who)
+    return interval(roc.auroc(said, of_fake, scores.redraw(who, of_fake, rng)), who)
 
 
 def interval(draws: np.ndarray, patients: Sequence[str]) -> Estimate:

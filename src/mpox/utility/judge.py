@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mpox.statistics import halves, tone
+from mpox.statistics import halves, roc, tone
 from mpox.statistics.estimate import ALL, Estimate
 from mpox.utility import arms, scores, worth
 from mpox.utility.arms import Arm
@@ -47,7 +47,7 @@ class Judge:
 
     def aurocs(self, arm: Arm) -> np.ndarray:
         """R×(1+B)."""
-        return np.stack([scores.auroc(own, self.test.mpox, self.times) for own in arm.scores])
+        return np.stack([roc.auroc(own, self.test.mpox, self.times) for own in arm.scores])
 
     def value(self, arm: Arm) -> float:
         return float(self.aurocs(arm)[:, 0].mean())

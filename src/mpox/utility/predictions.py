@@ -11,8 +11,8 @@ import numpy as np
 from mpox.core import table
 from mpox.core.errors import InputError, line
 from mpox.core.seeds import derive
+from mpox.statistics import roc
 from mpox.statistics.estimate import Estimate
-from mpox.utility import scores
 from mpox.utility.judge import Judge
 from mpox.utility.photos import Photos, find
 
@@ -31,7 +31,7 @@ def score(file: Path, prepared: Path, controls: Path, seed: int) -> tuple[Estima
         raise InputError(f"{controls / 'test'}: holds no photos of other conditions; expected some")
     said = read(file, [path.name for path in files.paths])
     judge = Judge(test, np.random.default_rng(derive(seed, "utility", "bootstrap")))
-    return judge.estimate(scores.auroc(said, test.mpox, judge.times)[None]), test
+    return judge.estimate(roc.auroc(said, test.mpox, judge.times)[None]), test
 
 
 def read(file: Path, names: Sequence[str]) -> np.ndarray:

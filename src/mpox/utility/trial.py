@@ -16,8 +16,9 @@ from mpox.core.seeds import derive
 from mpox.model import base
 from mpox.params import Evaluate, Utility
 from mpox.pictures import features
+from mpox.statistics import roc
 from mpox.statistics.estimate import ALL, Estimate, Metrics
-from mpox.utility import arms, classifier, end_to_end, guards, scores
+from mpox.utility import arms, classifier, end_to_end, guards
 from mpox.utility.arms import Arm, Trainer
 from mpox.utility.collection import Folders, collect
 from mpox.utility.end_to_end import Networks
@@ -213,7 +214,7 @@ def _guards(
     def told(own: np.ndarray, val: np.ndarray, asked: np.ndarray) -> Estimate:
         unit = classifier.Unit(own)
         fitted = classifier.fit(unit(own), mpox, (unit(val), sets.val.mpox))
-        draws = scores.auroc(fitted.score(unit(asked)), test.mpox, judge.times)
+        draws = roc.auroc(fitted.score(unit(asked)), test.mpox, judge.times)
         return guards.interval(draws, test.patients)
 
     return {
