@@ -19,7 +19,7 @@ from dvc.ignore import DvcIgnoreFilter
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from ruamel.yaml import YAML
 
-from mpox.core import images, listing
+from mpox.core import decoding, images, listing
 from mpox.core.errors import InputError
 from mpox.embedded import phantom
 
@@ -359,9 +359,9 @@ def test_a_jpeg_beyond_the_limit_is_halved(tmp_path, monkeypatch, progressive):
     phones_jpeg(tmp_path / "a.jpg", image, quality=95, progressive=progressive)
     whole = images.read(tmp_path / "a.jpg")
     assert whole.shape == (600, 801, 3)
-    monkeypatch.setattr(images, "MOST_PIXELS", 801 * 600)  # the most that is left as it is
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 801 * 600)  # the most that is left as it is
     assert np.array_equal(images.read(tmp_path / "a.jpg"), whole)
-    monkeypatch.setattr(images, "MOST_PIXELS", 801 * 600 - 1)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 801 * 600 - 1)
     halved = images.read(tmp_path / "a.jpg").astype(int)
     assert halved.shape == (300, 401, 3)
     wanted = np.asarray(image.resize((401, 300), Image.Resampling.BOX)).astype(int)
@@ -370,8 +370,8 @@ def test_a_jpeg_beyond_the_limit_is_halved(tmp_path, monkeypatch, progressive):
 
 
 def test_the_most_pixels_are_pillows():
-    assert images.MOST_PIXELS == Image.MAX_IMAGE_PIXELS
-    assert images.MOST_JPEG_PIXELS <= 4 * images.MOST_PIXELS  # halved they are within
+    assert decoding.MOST_PIXELS == Image.MAX_IMAGE_PIXELS
+    assert decoding.MOST_JPEG_PIXELS <= 4 * decoding.MOST_PIXELS  # halved they are within
 
 
 def jpeg(picture: np.ndarray, **options) -> bytes:
@@ -420,8 +420,8 @@ REFUSED = {
         lambda: b"/annex/objects/SHA256E-s1--4d7a.jpg\n",
         "is a pointer of git-annex, not the file itself; run: git annex get",
     ),
-    "text.jpg": (lambda: b"GIF is what this is not", "is no JPEG"),
-    "empty.jpg": (lambda: b"", "is no JPEG"),
+    "text.jpg": (lambda: b"GIF is what this is not", "is not a JPEG"),
+    "empty.jpg": (lambda: b"", "is not a JPEG"),
     "header.jpg": (lambda: jpeg(noise(64, 64))[:20], "cannot be read .its beginning is damaged"),
     "half.jpg": (lambda: jpeg(noise(64, 64))[:-500], "truncated"),
     "half-progressive.jpg": (lambda: jpeg(noise(64, 64), progressive=True)[:-500], "truncated"),
@@ -464,7 +464,7 @@ def test_read_names_the_file_and_the_reason(tmp_path, name):
 
 def test_read_refuses_unknown_white(tmp_path):
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="no known white"):
+    with pytest.raises(InputError, match="white level is undefined"):
         images.read(tmp_path / "a.tif")
 
 
@@ -479,7 +479,7 @@ def test_damaged_bytes_are_refused_or_read_never_a_crash(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = [HEIC]
-    for file_format in images.FORMATS:
+    for file_format in decoding.FORMATS:
         buffer = io.BytesIO()
         Image.fromarray(noise(20, 30)).save(buffer, file_format, exif=exif)
         originals.append(buffer.getvalue())

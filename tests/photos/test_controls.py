@@ -165,7 +165,7 @@ def test_none_is_a_table_that_says_so(given, tmp_path):
         (lambda s, c: put(c / "none", "q0", range(2)), "its label is 'none'"),
         (lambda s, c: [shutil.rmtree(c), put(c / "acne", "q0", range(2))], "data.controls: "),
         (lambda s, c: shutil.copy(c / "acne/a0_0.png", c / "eczema/e0_7.png"), "two labels"),
-        (lambda s, c: (c / "acne/a0_0.png").write_text("no"), r"a0_0\.png: is no JPEG"),
+        (lambda s, c: (c / "acne/a0_0.png").write_text("no"), r"a0_0\.png: is not a JPEG"),
         (lambda s, c: put(c / "acne", "A0", range(1)), "would be two patients"),
     ],
 )

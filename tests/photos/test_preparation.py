@@ -164,7 +164,7 @@ def test_stop_names_every_bad_file_and_writes_nothing(faulty, tmp_path):
         "p1_text.jpg",
         "p1_thin.png",
     ]
-    assert "truncated" in lines[0] and "is no JPEG" in lines[1]
+    assert "truncated" in lines[0] and "is not a JPEG" in lines[1]
     assert (
         "is 15 pixels across, expected half of resolution (32) or more: lower resolution to 30"
         in lines[2]
@@ -177,7 +177,7 @@ def test_skip_lists_and_counts_them(faulty, prepared, tmp_path):
     counts = preparation.prepare(faulty, tmp_path / "out", skip, 32, seed=0, workers=1)
     assert counts == prepared[1] | {"invalid": 3}
     rows = manifest(tmp_path / "out")
-    assert rows["p1_text.jpg"]["reason"].startswith("is no JPEG")
+    assert rows["p1_text.jpg"]["reason"].startswith("is not a JPEG")
     assert rows["p1_text.jpg"]["file"] == rows["p1_text.jpg"]["split"] == ""
     without = {name: row for name, row in rows.items() if name in manifest(prepared[0])}
     assert without == manifest(prepared[0])
