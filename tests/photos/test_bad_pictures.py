@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[str, Write, str]] = {
     "a TIFF of RGB floats": ("rgb-floats.tif", lambda p: tifffile.imwrite(
         p, np.zeros((80, 80, 3), np.float32), photometric="rgb"), "white level is undefined"),
     "12 bits in a PNG of 16": ("twelve.png", lambda p: p.write_bytes(cv2.imencode(
-        ".png", 16 * np.asarray(skin(232)).astype(np.uint16))[1]), "only 16-bit values below 4,096"),
+        ".png", 16 * np.asarray(skin(232)).astype(np.uint16))[1]), "16-bit values below 4,096"),
     "a PNG that is transparent all over": ("clear.png", lambda p: Image.new(
         "RGBA", (80, 72)).save(p), "is fully transparent"),
     "a PNG with two megabytes of text": ("text.png", annotated, "more than 1 MB of text"),
@@ -290,7 +290,7 @@ def skipped(source, tmp_path_factory) -> tuple[dict[str, dict[str, str]], dict[s
 def test_skip_refuses_the_bad_for_their_reason_and_nothing_else(skipped):
     rows, counts, _ = skipped
     reasons = {name: row["reason"] for name, row in rows.items() if not row["file"]}
-    assert reasons.pop("notes.txt") == "no picture"
+    assert reasons.pop("notes.txt") == "not a picture"
     assert reasons.pop("._plain.jpg") == "a hidden file"
     assert reasons.keys() == {name for name, *_ in REFUSED.values()}
     for name, _, reason in REFUSED.values():
@@ -413,7 +413,7 @@ FOLDERS: dict[str, tuple[Write, str]] = {
         pictures_and_a_stranger,
         r"data.patients: '(?:^|/)(p\d+)_' finds no patient in these names:" "\nIMG_1.png"),
     "a link to a folder": (
-        linked_folder, "{source}/2023: is a link to a folder, and DVC does not look behind it; copy"
+        linked_folder, "{source}/2023: is a link to a folder, which DVC does not follow; copy"
         " or link the files instead, or name that folder itself as data.source"),
     "a file in its place": (lambda folder: (folder.rmdir(), folder.touch()),
                             "{source}: no such folder"),

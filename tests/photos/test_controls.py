@@ -65,7 +65,7 @@ def test_labels_are_the_sub_folders_and_every_set_has_each(given, tmp_path):
         labels = {row["label"] for name, row in found.items() if name.startswith(part)}
         assert part == "val" or labels == {"acne", "eczema"}
         assert counts[f"controls_{part}"] == sum(name.startswith(part) for name in found)
-    assert manifest(tmp_path / "out/controls")["notes.txt"]["reason"] == "no picture"
+    assert manifest(tmp_path / "out/controls")["notes.txt"]["reason"] == "not a picture"
     assert manifest(tmp_path / "out/controls")["acne/a0_1.png"]["file"] in found
     numbers = {row["patient"] for row in found.values()}
     assert not numbers & {row["patient"] for row in rows(tmp_path / "out/prepared").values()}

@@ -256,9 +256,9 @@ LAYOUTS: dict[str, Layout] = {
     "ISIC 2020: the folder train alone, its table outside": Layout(
         grid("ISIC_{n:07}.jpg"), (), "unknown"),
     "PAD-UFES-20: its own metadata.csv": Layout(
-        PAD, ("one of them file_name",), "table",
+        PAD, ("file_name among them",), "table",
         {"metadata.csv": rows(PAD, "patient_id,lesion_id,img_id", "PAT_{p},{p},{s}.png")},
-        refused="one of them file_name; got patient_id,lesion_id,img_id"),
+        refused="file_name among them; got patient_id,lesion_id,img_id"),
     "PAD-UFES-20: by its names": Layout(PAD, ("a part of their names",), begins(2)),
     "DDI: numbers and a table": Layout(
         grid("{n:06}.png"), ("ddi_metadata.csv lies beside",), "none",

@@ -208,7 +208,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     source = tmp_path / "photos"
     source.mkdir()
     (source / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"holds no picture\n1 .txt file: no picture$"):
+    with pytest.raises(InputError, match=r"holds no picture\n1 .txt file: not a picture$"):
         preparation.prepare(source, tmp_path / "out", settings(), 32, seed=0)
 
 
