@@ -28,16 +28,17 @@ def main(
     from mpox.core import folders, images
     from mpox.core.picture_set import PictureSet
     from mpox.measures import evaluation, sheets
+    from mpox.pictures.feature_set import Sets
 
     folders.check_vacant(pictures)
     if metrics.exists():
         raise InputError(f"{metrics}: exists already; remove it or name another file")
-    compared = evaluation.Compared(
+    sets = Sets(
         PictureSet.read(real),
         PictureSet.read(synthetic),
         PictureSet.read(training) if training else None,
     )
-    result = evaluation.evaluate(compared, params.evaluate, params.resolution, params.seed)
+    result = evaluation.evaluate(sets, params.evaluate, params.resolution, params.seed)
     pictures.mkdir(parents=True, exist_ok=True)
     images.write(pictures / "contact_sheet.jpg", result.contact_sheet, quality=sheets.QUALITY)
     if result.pairs:

@@ -19,7 +19,7 @@ class Coverage(NamedTuple):
     coverage: float
 
 
-def measure(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
+def prdc(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
     """real n×d against synthetic m×d, k-th neighbours, k < n, m.
 
     - precision: share of synthetic rows on the real manifold, in [0, 1] (Kynkäänniemi et al. 2019,

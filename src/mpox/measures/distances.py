@@ -16,7 +16,6 @@ from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate, Influence
 
 SWAPS, TESTED = 999, 2000  # of the permutation test, and of how many pictures a side at most
-SHARES = ("precision", "recall", "coverage")  # in [0, 1]
 
 
 class Draw(NamedTuple):
@@ -26,10 +25,10 @@ class Draw(NamedTuple):
     other: np.ndarray  # … and as many of other patients
     synthetic: np.ndarray
     redrawn: np.ndarray  # other synthetic ones
-    training: np.ndarray  # empty without training pictures
+    training: np.ndarray | None = None
 
 
-def draw_halves(sets: Sets, rng: np.random.Generator) -> list[Draw]:
+def draw_halves(sets: Sets[FeatureSet], rng: np.random.Generator) -> list[Draw]:
     """Halves of every set, cut to the smallest or to MOST: a distance compares only at equal N.
 
     InputError for a set of too few patients.
@@ -44,16 +43,31 @@ def draw_halves(sets: Sets, rng: np.random.Generator) -> list[Draw]:
             f"pictures, expected at least {halves.FEWEST}"
         )
     size = min(size, halves.MOST)
-    tests, fakes = drawn[:2]
-    nothing = [np.empty(0, int)] * len(tests)
-    trained = nothing if sets.training is None else [one[:size] for one, _ in drawn[2]]
     return [
-        Draw(one[:size], other[:size], synthetic[:size], redrawn[:size], training)
-        for (one, other), (synthetic, redrawn), training in zip(tests, fakes, trained, strict=True)
+        Draw(*[side[:size] for pair in pairs for side in pair][:5])  # of training pictures one half
+        for pairs in zip(*drawn, strict=True)
     ]
 
 
-def measure(
+class Summary(NamedTuple):
+    """A measure over all draws."""
+
+    mean: float
+    null: float
+    width: float  # half of an interval's
+    influence: Influence
+
+    def estimate(self, value: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
+        """`value` beside the null, its interval within the bounds of the measure."""
+        low, high = max(value - self.width, least), min(value + self.width, most)
+        return Estimate(value, low, high, self.null, self.influence.noise, influence=self.influence)
+
+    def share(self) -> Estimate:
+        """Of a measure that is in [0, 1]."""
+        return self.estimate(self.mean, 0.0, 1.0)
+
+
+def measure_distances(
     test: FeatureSet, fake: FeatureSet, draws: Sequence[Draw], k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
     """The measures of two sets, k-th neighbours.
@@ -72,75 +86,70 @@ def measure(
         return {
             "fid": frechet.distance(half, rows),
             "kid": kernel.distance(half, rows),
-            **coverage.measure(half, rows, k)._asdict(),
+            **coverage.prdc(half, rows, k)._asdict(),
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    value, null, width, influence = over_draws(test, fake, draws, all_of)
-    influence["kid"] = kernel.influence(test.rows, fake.rows, fake.strata)
+    over = summarise_draws(Sets(test, fake), draws, all_of)
+    fid, density = over["fid"], over["density"]
+    kid = over["kid"]._replace(influence=kernel.influence(test.rows, fake.rows, fake.strata))
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
-    excess = value["fid"] - null["fid"]
-
-    def estimate(name: str, of: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
-        low, high = max(of - width[name], least), min(of + width[name], most)
-        own = influence[name]
-        return Estimate(of, low, high, null[name], own.noise, influence=own)
-
+    sides = real.rows[:TESTED], synthetic.rows[:TESTED]
     return {
         "fid": Estimate(frechet.distance(real.rows, synthetic.rows)),
-        "fid_half": Estimate(value["fid"]),
-        "fid_floor": Estimate(null["fid"]),
-        "fid_excess": replace(estimate("fid", excess), null=0.0),
-        "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
-        "kid_p": Estimate(
-            kernel.p_value(
-                real.rows[:TESTED], synthetic.rows[:TESTED], real.patients[:TESTED], SWAPS, rng
-            )
-        ),
-        **{
-            name: estimate(name, value[name], 0.0, 1.0 if name in SHARES else np.inf)
-            for name in ("precision", "recall", "density", "coverage")
-        },
+        "fid_half": Estimate(fid.mean),
+        "fid_floor": Estimate(fid.null),
+        "fid_excess": replace(fid.estimate(fid.mean - fid.null), null=0.0),
+        "kid": kid.estimate(kernel.distance(test.rows, fake.rows)),
+        "kid_p": Estimate(kernel.p_value(*sides, real.patients[:TESTED], SWAPS, rng)),
+        "precision": over["precision"].share(),
+        "recall": over["recall"].share(),
+        "density": density.estimate(density.mean, 0.0),
+        "coverage": over["coverage"].share(),
         # repeats show in a whole set, less in half of it
-        "vendi_ratio": estimate(
-            "vendi_ratio", vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
+        "vendi_ratio": over["vendi_ratio"].estimate(
+            vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
         ),
     }
 
 
-def over_draws(
-    test: FeatureSet,
-    fake: FeatureSet,
+def summarise_draws(
+    sets: Sets[FeatureSet],
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, Influence]]:
-    """By name: the mean over the draws, the null, half the interval's width, and the influences.
-
-    `measure` takes h×d features of test and of other pictures.
-    """
+) -> dict[str, Summary]:
+    """By name what `measure` gives of h×d features of test and of other pictures."""
+    test, fake = sets.test.rows, sets.synthetic.rows
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
-        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test.rows[draw.other]
-        return tuple(measure(test.rows[draw.one], rows) for rows in others)
+        others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]
+        return tuple(measure(test[draw.one], rows) for rows in others)
 
     # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(measure_all, draws)
-        columns = zip(*tqdm(found, "halves", len(draws), unit="draw"), strict=True)
-        first, again, null = (
-            {name: np.array([each[name] for each in rows]) for name in rows[0]} for rows in columns
+        results = list(tqdm(pool.map(measure_all, draws), "halves", len(draws), unit="draw"))
+    return {
+        name: summarise(
+            sets, draws, *(np.array([each[i][name] for each in results]) for i in range(3))
         )
+        for name in results[0][0]
+    }
+
+
+def summarise(
+    sets: Sets[FeatureSet],
+    draws: Sequence[Draw],
+    first: np.ndarray,
+    again: np.ndarray,
+    null: np.ndarray,
+) -> Summary:
+    """Of a measure of every draw's synthetic pictures, of its redrawn ones, and the null's."""
+    fewest = min(len({*each.patients}) for each in sets if each is not None)
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
-    scale = whole(draws, test, fake)
-    return (
-        {name: float(np.mean([first[name], again[name]])) for name in first},
-        {name: float(np.mean(null[name])) for name in first},
-        {name: scale * halves.spread(first[name] - null[name]) for name in first},
-        {name: halves.influence(first[name] - again[name], sides, fake.strata) for name in first},
+    return Summary(
+        float(np.mean([first, again])),
+        float(np.mean(null)),
+        halves.scale(len(draws[0].one), fewest) * halves.spread(first - null),
+        halves.influence(first - again, sides, sets.synthetic.strata),
     )
-
-
-def whole(draws: Sequence[Draw], *sets: FeatureSet) -> float:
-    """What the spread over the draws is multiplied by, for that of the whole sets."""
-    return halves.scale(len(draws[0].one), min(len({*each.patients}) for each in sets))

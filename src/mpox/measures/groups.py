@@ -23,7 +23,7 @@ FEWEST_PATIENTS = 5  # … and patients of the test pictures
 GRID = np.arange(-90, 91)  # degrees
 
 
-def measure(
+def measure_groups(
     test: FeatureSet,
     fake: FeatureSet,
     by_columns: Sequence[str],
@@ -41,7 +41,7 @@ def measure(
       difference with an interval over patients; precision and coverage of the group against its own
       test pictures, where neither side is too small to judge.
     """
-    real, synthetic = _angles(test), _angles(fake)
+    real, synthetic = angles(test), angles(fake)
     below = (real[:, None] <= GRID).astype(float), (synthetic[:, None] <= GRID).astype(float)
     even = pairs(real, test.patients)
     of_fake = redraw(below[1], fake.patients, rng, fake.strata)
@@ -50,20 +50,19 @@ def measure(
     measures = {ALL: {"tone_distance": _distance(off, chance, of_fake)}}
     for name in by_columns:
         if name == "tone":
-            values = [[tone.word(angle) for angle in each] for each in (real, synthetic)]
-            column = Column(name, values[0], values[1], list(tone.BANDS), even)
-            measures |= _of_column(test, fake, column, k, rng)
-            p = Estimate(difference(below[0], below[1], chance))
-            measures["by tone"] = {"p": p} | _asked(fake, synthetic)
+            words = ([tone.word(angle) for angle in each] for each in (real, synthetic))
+            column = Column(name, *words, list(tone.BANDS), even)
         else:
-            values = [_values(each, name) for each in (test, fake)]
-            distinct = sorted({*values[0], *values[1]})
-            column = Column(name, values[0], values[1], distinct, [0] * len(test))
-            measures |= _of_column(test, fake, column, k, rng)
+            values = _values(test, name), _values(fake, name)
+            column = Column(name, *values, sorted({*values[0], *values[1]}), [0] * len(test))
+        measures |= _of_column(test, fake, column, k, rng)
+    if "tone" in by_columns:
+        p = Estimate(difference(below[0], below[1], chance))
+        measures["by tone"] = {"p": p} | _asked(fake, synthetic)
     return measures
 
 
-def _angles(pictures: FeatureSet) -> np.ndarray:
+def angles(pictures: FeatureSet) -> np.ndarray:
     return np.array([tone.typology_angle(each) for each in pictures.pixels])
 
 
@@ -179,24 +178,16 @@ def _quality(
     test: FeatureSet, fake: FeatureSet, k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
     """Precision and coverage of a group among itself, at halves of it."""
-    draws = distances.draw_halves(Sets(test, fake), rng)
+    sets = Sets(test, fake)
+    draws = distances.draw_halves(sets, rng)
     most = min(k, len(draws[0].one) - 1)
 
     def shares(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-        measures = coverage.measure(one, other, most)
+        measures = coverage.prdc(one, other, most)
         return {"precision": measures.precision, "coverage": measures.coverage}
 
-    value, null, width, influence = distances.over_draws(test, fake, draws, shares)
-    return {
-        name: Estimate(
-            value[name],
-            max(value[name] - width[name], 0.0),
-            min(value[name] + width[name], 1.0),
-            null[name],
-            influence[name].noise,
-        )
-        for name in value
-    }
+    over = distances.summarise_draws(sets, draws, shares)
+    return {name: summary.share() for name, summary in over.items()}
 
 
 def _asked(fake: FeatureSet, angles: np.ndarray) -> dict[str, Estimate]:

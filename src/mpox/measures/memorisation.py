@@ -69,7 +69,9 @@ def suspicious(fake: FeatureSet, train: FeatureSet, nearest: Neighbours, most: i
     ]
 
 
-def measure(sets: Sets, draws: Sequence[Draw], nearest: Neighbours) -> dict[str, Estimate]:
+def measure_copies(
+    sets: Sets[FeatureSet], draws: Sequence[Draw], nearest: Neighbours
+) -> dict[str, Estimate]:
     """The measures of sets with training pictures; `nearest`: the synthetic pictures' neighbours.
 
     - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
@@ -111,8 +113,8 @@ def measure(sets: Sets, draws: Sequence[Draw], nearest: Neighbours) -> dict[str,
     }
 
 
-def gap(sets: Sets, draws: Sequence[Draw]) -> Estimate:
-    """`fid_gap` of `measure`."""
+def gap(sets: Sets[FeatureSet], draws: Sequence[Draw]) -> Estimate:
+    """`fid_gap` of `measure_copies`."""
     test, fake, train = sets
     assert train is not None
 
@@ -120,10 +122,7 @@ def gap(sets: Sets, draws: Sequence[Draw]) -> Estimate:
         rows, trained = fake.rows[drawn], train.rows[draw.training, 0]
         return frechet.distance(test.rows[draw.one], rows) - frechet.distance(trained, rows)
 
-    gaps = np.array([apart(draw, draw.synthetic) for draw in draws])
-    redrawn = np.array([apart(draw, draw.redrawn) for draw in draws])
-    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
-    value = float(np.mean([gaps, redrawn]))
-    width = distances.whole(draws, test, fake, train) * halves.spread(gaps)
-    influence = halves.influence(gaps - redrawn, sides, fake.strata)
-    return Estimate(value, value - width, value + width, 0.0, influence.noise, influence=influence)
+    first = np.array([apart(draw, draw.synthetic) for draw in draws])
+    again = np.array([apart(draw, draw.redrawn) for draw in draws])
+    over = distances.summarise(sets, draws, first, again, np.zeros(len(draws)))
+    return over.estimate(over.mean)

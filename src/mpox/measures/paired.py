@@ -9,7 +9,7 @@ from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 
 
-def measure(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
+def measure_ssim(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
     """Mean SSIM over n_fid pairs.
 
     - ssim: the i-th real with the i-th synthetic picture by name;

