@@ -1,4 +1,4 @@
-"""How far the synthetic pictures are from the test pictures, and how much of them they cover."""
+"""Distances between synthetic and test pictures, and how much each set covers of the other."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -15,36 +15,37 @@ from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate, Influence
 
-SWAPS, TESTED = 999, 2000  # of the permutation test, and of how many pictures a side at most
+SWAPS = 999  # of the permutation test
+TESTED = 2000  # pictures on each side that the permutation test uses at most
 
 
 class Draw(NamedTuple):
-    """Indices of h pictures each, at random: what one repetition of a measure looks at."""
+    """Random indices of h pictures from each set, for one repetition of a measure."""
 
-    one: np.ndarray  # of the test pictures …
-    other: np.ndarray  # … and as many of other patients
+    one: np.ndarray  # test pictures
+    other: np.ndarray  # test pictures of other patients
     synthetic: np.ndarray
-    redrawn: np.ndarray  # other synthetic ones
+    redrawn: np.ndarray  # other synthetic pictures
     training: np.ndarray | None = None
 
 
 def draw_halves(sets: Sets[FeatureSet], rng: np.random.Generator) -> list[Draw]:
-    """Halves of every set, cut to the smallest or to MOST: a distance compares only at equal N.
+    """Halves of every set, all cut to one size because distances depend on the sample size.
 
-    InputError for a set of too few patients.
+    Raises InputError if a set has too few patients.
     """
-    every = [each for each in sets if each is not None]
-    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in every]
-    smallest, pairs = min(zip(every, drawn, strict=True), key=lambda pair: len(pair[1][0][0]))
+    present = [each for each in sets if each is not None]
+    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in present]
+    smallest, pairs = min(zip(present, drawn, strict=True), key=lambda pair: len(pair[1][0][0]))
     size = len(pairs[0][0])
     if size < halves.FEWEST:
         raise InputError(
-            f"{smallest.pictures.folder}: too few patients: halves that share none have {size} "
-            f"pictures, expected at least {halves.FEWEST}"
+            f"{smallest.pictures.folder}: too few patients: two halves without a common patient "
+            f"have {size} pictures each, expected at least {halves.FEWEST}"
         )
     size = min(size, halves.MOST)
     return [
-        Draw(*[side[:size] for pair in pairs for side in pair][:5])  # of training pictures one half
+        Draw(*[side[:size] for pair in pairs for side in pair][:5])  # one half of the training set
         for pairs in zip(*drawn, strict=True)
     ]
 
@@ -54,35 +55,35 @@ class Summary(NamedTuple):
 
     mean: float
     null: float
-    width: float  # half of an interval's
+    width: float  # half the width of the 95 % interval
     influence: Influence
 
     def estimate(self, value: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
-        """`value` beside the null, its interval within the bounds of the measure."""
+        """`value` with its null and an interval cut to the bounds of the measure."""
         low, high = max(value - self.width, least), min(value + self.width, most)
         return Estimate(value, low, high, self.null, self.influence.noise, influence=self.influence)
 
     def share(self) -> Estimate:
-        """Of a measure that is in [0, 1]."""
+        """The estimate of a measure in [0, 1]."""
         return self.estimate(self.mean, 0.0, 1.0)
 
 
 def measure_distances(
     test: FeatureSet, fake: FeatureSet, draws: Sequence[Draw], k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
-    """The measures of two sets, k-th neighbours.
+    """Distances, shares by k-th neighbours, and the Vendi ratio.
 
-    - fid: Fréchet distance of n_fid test pictures from as many synthetic ones;
-    - fid_half, fid_floor, fid_excess: the mean over the draws of the same at n_half pictures a
-      side, of one half of the test pictures from the other, and the difference of the two, which
-      alone is the synthetic pictures' doing;
-    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side, or
-      at TESTED of them;
-    - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
+    - fid: Fréchet distance between n_fid test pictures and as many synthetic ones;
+    - fid_half: its mean over the draws, with n_half pictures on each side;
+    - fid_floor: the same between the halves of the test pictures;
+    - fid_excess: fid_half − fid_floor, which is due to the synthetic pictures alone;
+    - kid: kernel distance between all pictures of both sets;
+    - kid_p: p of a permutation test with n_fid pictures on each side, at most TESTED;
+    - precision, recall, density, coverage: means over the draws, with n_half on each side;
     - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
     """
 
-    def all_of(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    def all_measures(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         return {
             "fid": frechet.distance(half, rows),
             "kid": kernel.distance(half, rows),
@@ -90,7 +91,7 @@ def measure_distances(
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    over = summarise_draws(Sets(test, fake), draws, all_of)
+    over = summarise_draws(Sets(test, fake), draws, all_measures)
     fid, density = over["fid"], over["density"]
     kid = over["kid"]._replace(influence=kernel.influence(test.rows, fake.rows, fake.strata))
     n = min(len(test), len(fake))
@@ -107,7 +108,7 @@ def measure_distances(
         "recall": over["recall"].share(),
         "density": density.estimate(density.mean, 0.0),
         "coverage": over["coverage"].share(),
-        # repeats show in a whole set, less in half of it
+        # The whole set, because half of a set contains fewer repeats.
         "vendi_ratio": over["vendi_ratio"].estimate(
             vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
         ),
@@ -119,14 +120,14 @@ def summarise_draws(
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
 ) -> dict[str, Summary]:
-    """By name what `measure` gives of h×d features of test and of other pictures."""
+    """By name, all draws of `measure`, which takes h×d features of test and of other pictures."""
     test, fake = sets.test.rows, sets.synthetic.rows
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
         others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]
         return tuple(measure(test[draw.one], rows) for rows in others)
 
-    # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
+    # Threads suffice: LAPACK and BLAS do the work and release Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(tqdm(pool.map(measure_all, draws), "halves", len(draws), unit="draw"))
     return {
@@ -144,7 +145,7 @@ def summarise(
     again: np.ndarray,
     null: np.ndarray,
 ) -> Summary:
-    """Of a measure of every draw's synthetic pictures, of its redrawn ones, and the null's."""
+    """A measure over the draws, from its values (B) for `synthetic`, `redrawn` and the null."""
     fewest = min(len({*each.patients}) for each in sets if each is not None)
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
     return Summary(

@@ -1,7 +1,4 @@
-"""Synthetic pictures held against real ones: the numbers, and what to read them beside.
-
-docs/metrics.md explains each.
-"""
+"""All measures of an evaluation of synthetic against real pictures; see docs/metrics.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +16,7 @@ from mpox.statistics import estimate
 from mpox.statistics.estimate import ALL, Estimate, Metrics
 
 NEIGHBOURS = 5  # k of precision, recall, density, coverage
-# In DVC's tables, which have room for twenty numbers of all stages (docs/metrics.md).
+# Shown by `dvc metrics diff`, whose table has room for twenty numbers of all stages together.
 HEADLINES = (
     "fid", "fid_excess", "kid", "precision", "recall", "coverage", "vendi_ratio", "tone_distance",
     "copy_rate", "ssim",
@@ -27,22 +24,20 @@ HEADLINES = (
 
 
 class Result(NamedTuple):
-    """What an evaluation gives."""
+    """The results of an evaluation."""
 
     metrics: Metrics
     contact_sheet: np.ndarray  # uint8 H×W×3
-    pairs: list[memorisation.Pair]  # the suspicious ones; none without training pictures
-    influences: dict[str, Any]  # of each synthetic picture, as JSON takes them
+    pairs: list[memorisation.Pair]  # the most suspicious ones; empty without training pictures
+    influences: dict[str, Any]  # content of influences.json
 
 
 def evaluate(pictures: Sets[PictureSet], settings: Evaluate, side: int, seed: int) -> Result:
-    """Synthetic pictures against real ones.
+    """Read the pictures, compute their features and measure.
 
-    Every picture is cropped and resized to side×side and passes through one codec before anything
-    is measured.
-
-    Raises InputError for missing weights, a set of fewer than four pictures, a picture that cannot
-    be read, and test pictures of too few patients.
+    Every picture gets the same crop, the same resize to side×side and the same JPEG encoding first.
+    Raises InputError for missing weights, fewer than four pictures in a set, an unreadable picture
+    and too few patients.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     extractor = features.load(settings.features, settings.weights, device)
@@ -60,9 +55,9 @@ def evaluate(pictures: Sets[PictureSet], settings: Evaluate, side: int, seed: in
 def measure_sets(
     sets: Sets[FeatureSet], extractor: features.Extractor, seed: int, by: Sequence[str] = ()
 ) -> Result:
-    """All measures, and in `identity` what they are of: where it differs, they do not compare.
+    """All measures, and an `identity` that must be equal for two evaluations to be compared.
 
-    `by`: columns of which groups are measured apart.
+    Pictures are also measured in groups by the values of the columns `by`.
     """
 
     def rng(purpose: str) -> np.random.Generator:
@@ -102,7 +97,7 @@ def measure_sets(
 
 
 def influences(fake: FeatureSet, measures: Mapping[str, Estimate]) -> dict[str, Any]:
-    """What comparison.compare needs to compare two runs of the same seeds picture by picture."""
+    """By measure, the influence of each picture, for comparing runs with equal seeds."""
     return {
         "seeds": [row.get("seed", "") for row in fake.pictures.rows],
         "measures": {
