@@ -265,8 +265,8 @@ def _fit(model: nn.ModuleDict, course: Course, training: Training) -> nn.ModuleD
         for key, part in parts.items():
             part.load_state_dict(state[key])
     total: float | Tensor = 0.0
-    progress = {"desc": course.name, "initial": done, "total": course.steps}
-    for step in tqdm(range(done, course.steps), **progress, mininterval=10):
+    bar = tqdm(desc=course.name, initial=done, total=course.steps, mininterval=10)
+    for step in range(done, course.steps):
         warm = min(1.0, (step + 1) / 200)
         cosine = 0.5 * (1 + math.cos(math.pi * step / course.steps))
         for group in optimizer.param_groups:
@@ -277,6 +277,7 @@ def _fit(model: nn.ModuleDict, course: Course, training: Training) -> nn.ModuleD
         optimizer.step()
         optimizer.zero_grad()
         averaged.update_parameters(model)
+        bar.update()
         total = total + value.detach()  # stays on the GPU, which item() would wait for
         if (step + 1) % EVERY == 0:
             mean = float(total) / EVERY
@@ -286,4 +287,5 @@ def _fit(model: nn.ModuleDict, course: Course, training: Training) -> nn.ModuleD
             total = 0.0
             state = {key: part.state_dict() for key, part in parts.items()}
             checkpoints.save({"done": step + 1, **state}, checkpoint)
+    bar.close()
     return cast(nn.ModuleDict, averaged.module)
