@@ -461,14 +461,14 @@ def test_a_hostile_resume_point_is_never_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, tiny_sd, tmp_path):
+def test_a_stage_is_quiet_of_what_tells_a_user_nothing(copy, small, tiny_sd, tmp_path):
     """But not of the rest of what these loggers say."""
     from diffusers import UNet2DConditionModel
 
     from mpox.model import lora
 
     unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet")
-    lora.add(unet, 4, 4.0, "attention", 0)
+    lora.add(unet, small.train, 0)
     lora.save(unet, tmp_path / "lora")
     words = ["resolution=16", "generate.num_images=4", "generate.steps=2", "generate.prompt=skin"]
     words += ["generate.fields=[]", "generate.signal_leak=none"]  # such a LoRA says of no photos
