@@ -18,15 +18,16 @@ from torch import Tensor, nn
 import stages.generate
 from mpox.core import images, listing
 from mpox.core.errors import InputError
+# (rslora, dora)
 from mpox.model import base, lora
-from mpox.params import Model, Params
+from mpox.params import Model, Params, Train
 
 RANK, ALPHA = 4, 10.0  # far from each other: a lost α would show
 KINDS = {
-    "LoRA": {},
-    "rsLoRA": {"rslora": True},
-    "DoRA": {"dora": True},
-    "both": {"rslora": True, "dora": True},
+    "LoRA": (False, False),
+    "rsLoRA": (True, False),
+    "DoRA": (False, True),
+    "both": (True,) * 2,
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -42,7 +43,11 @@ def add(
     seed: int = 0,
     kind: str = "LoRA",
 ) -> None:
-    lora.add(unet, RANK, ALPHA, targets, seed, **KINDS[kind])
+    rslora, dora = KINDS[kind]
+    settings = Train.model_construct(
+        rank=RANK, alpha=ALPHA, target_modules=targets, rslora=rslora, dora=dora
+    )
+    lora.add(unet, settings, seed)
 
 
 def shake(unet: UNet2DConditionModel) -> None:
@@ -75,7 +80,7 @@ def test_a_new_adapter_changes_nothing(kind, unet):
     before = output(unet)
     add(unet, kind=kind)
     # m/‖W‖ is 1 but for rounding.
-    assert gap(output(unet), before) <= (1e-6 if "dora" in KINDS[kind] else 0)
+    assert gap(output(unet), before) <= (1e-6 if KINDS[kind][1] else 0)
     shake(unet)
     assert (output(unet) - before).abs().max() > 0.1
 
@@ -143,10 +148,10 @@ def layers(unet: UNet2DConditionModel) -> dict[str, dict[str, Tensor]]:
 
 
 def merged(weight: Tensor, parts: dict[str, Tensor], kind: str) -> Tensor:
-    """W + s B A, s = α/r or α/√r; of a DoRA its rows with the lengths m. Kernels are matrices."""
-    scale = ALPHA / (RANK**0.5 if "rslora" in KINDS[kind] else RANK)
+    """W + s B A with s = α/r or α/√r; for a DoRA, rows scaled to length m. Kernels as matrices."""
+    scale = ALPHA / (RANK**0.5 if KINDS[kind][0] else RANK)
     whole = weight.flatten(1) + scale * parts["B"].flatten(1) @ parts["A"].flatten(1)
-    if "dora" in KINDS[kind]:
+    if KINDS[kind][1]:
         lengths = whole.square().sum(1, keepdim=True).sqrt()
         whole = parts["m"].view_as(lengths) * whole / lengths
     return whole.view_as(weight)
@@ -263,10 +268,9 @@ def test_its_metadata_holds_no_path_and_the_alpha(kind, unet, tiny_sd, tmp_path)
     with safe_open(tmp_path / lora.FILE_NAME, "pt") as file:
         metadata = file.metadata()
     (text,) = metadata.values()
-    said = json.loads(text)
-    assert said["unet.lora_alpha"] == ALPHA and said["unet.r"] == RANK
-    assert said["unet.use_rslora"] == ("rslora" in KINDS[kind])
-    assert said["unet.use_dora"] == ("dora" in KINDS[kind])
+    config = json.loads(text)
+    assert config["unet.lora_alpha"] == ALPHA and config["unet.r"] == RANK
+    assert (config["unet.use_rslora"], config["unet.use_dora"]) == KINDS[kind]
     assert str(tiny_sd) not in text and str(tmp_path) not in text and str(Path.home()) not in text
 
 

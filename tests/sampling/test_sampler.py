@@ -82,10 +82,11 @@ def plain(tiny_sd) -> StableDiffusionPipeline:
 
 
 @pytest.fixture(scope="module")
-def adapter(tiny_sd, tmp_path_factory) -> Path:
+def adapter(small, tiny_sd, tmp_path_factory) -> Path:
     """A LoRA that changes a lot, α twice its rank."""
     unet = base.load(tiny_sd, RESOLUTION).unet
-    lora.add(unet, 4, 8.0, "attention+feed_forward", seed=0)
+    changes = {"alpha": 8.0, "target_modules": "attention+feed_forward"}
+    lora.add(unet, small.train.model_copy(update=changes), seed=0)
     rng = torch.Generator().manual_seed(1)
     weights = {
         key: value if "lora_A" in key else torch.randn(value.shape, generator=rng) / 2

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mpox.core import folders
 from mpox.core.errors import InputError
+from mpox.params import Train
 
 FILE_NAME = folders.LORA
 # One of the two matrices, in PEFT's, diffusers' and kohya's names.
@@ -39,16 +40,7 @@ TARGETS = {
 }
 
 
-def add(
-    unet: UNet2DConditionModel,
-    rank: int,
-    alpha: float,
-    targets: str,
-    seed: int,
-    *,
-    rslora: bool = False,
-    dora: bool = False,
-) -> None:
+def add(unet: UNet2DConditionModel, settings: Train, seed: int) -> None:
     """Freezes the UNet and adds an adapter: A Gaussian from `seed`, B zero, so nothing changes yet.
 
     In float32 whatever the base's precision: at usual learning rates an update is smaller than
@@ -59,16 +51,16 @@ def add(
         torch.manual_seed(seed)
         unet.add_adapter(
             LoraConfig(
-                r=rank,
-                lora_alpha=alpha,
+                r=settings.rank,
+                lora_alpha=settings.alpha,
                 init_lora_weights="gaussian",
-                target_modules=list(TARGETS[targets]),
-                use_rslora=rslora,
-                use_dora=dora,
+                target_modules=list(TARGETS[settings.target_modules]),
+                use_rslora=settings.rslora,
+                use_dora=settings.dora,
             )
         )
     cast_training_params(unet, torch.float32)
-    if dora:
+    if settings.dora:
         _measure_rows(unet)
 
 

@@ -62,15 +62,7 @@ class Learner:
         self.unet, self.micro_batch = unet, micro_batch
         if settings.precision != "fp32":
             unet.to(base.DTYPES[settings.precision])
-        lora.add(
-            unet,
-            settings.rank,
-            settings.alpha,
-            settings.target_modules,
-            seeds.derive(seed, "lora"),
-            rslora=settings.rslora,
-            dora=settings.dora,
-        )
+        lora.add(unet, settings, seeds.derive(seed, "lora"))
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         compilation.compile_blocks(unet)
