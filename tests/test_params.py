@@ -62,7 +62,8 @@ def test_a_key_that_an_earlier_file_lacks_is_named_with_the_line_to_add(tmp_path
     with pytest.raises(InputError) as refused:
         read(tmp_path / "params.yaml", Params)
     assert str(refused.value).endswith(
-        ": train.prior_preservation.target: missing; add target: class_pictures for the earlier behaviour"
+        ": train.prior_preservation.target: missing; add target: class_pictures for the earlier "
+        "behaviour"
     )
 
 

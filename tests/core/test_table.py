@@ -77,7 +77,7 @@ def test_one_spelling_of_every_path():
 
 FAULTS = {
     "": "the first line must name the columns, file_name among them; got nothing",
-    "image,patient\na.jpg,1\n": file_name among them; got image,patient,
+    "image,patient\na.jpg,1\n": "file_name among them; got image,patient",
     "file_name,x,X\na.jpg,1,2\n": "has the column 'x' twice",
     "file_name,patient\na.jpg,1\na.jpg,2\n": "line 3: a.jpg has a row already",
     "file_name,patient\na.jpg\n": "line 2: 1 values, expected 2",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import stages.generate
 from mpox.core import images, listing
 from mpox.core.errors import InputError
+
 # (rslora, dora)
 from mpox.model import base, lora
 from mpox.params import Model, Params, Train

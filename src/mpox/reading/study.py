@@ -91,7 +91,11 @@ def _collect(
             f"reading: all readers answered {(~synthetic).sum()} real and {synthetic.sum()} "
             f"synthetic pictures; expected at least {kit.FEWEST} of each"
         )
-    options = {question["name"]: question.get("options") for question in kit.questions(settings)}
+    options = {
+        question["name"]: question["options"]
+        for question in kit.questions(settings)
+        if "options" in question
+    }
 
     def choices(question: str) -> np.ndarray:
         """R×N: the place of each answer among the question's options."""
