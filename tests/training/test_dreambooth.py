@@ -488,9 +488,27 @@ def curve(result: Path, name: str) -> dict[int, float]:
     return {int(row["step"]): float(row[name]) for row in rows}
 
 
-def test_the_files_of_a_run(run, small, tmp_path):
-    """13 steps: LoRA files every 6, pictures every 8, the held-out loss every 4; both also last."""
-    result = run(tmp_path)
+@pytest.fixture(scope="module")
+def trained(tiny_sd, small, augmented, held_out, tmp_path_factory) -> tuple[Path, list[float]]:
+    """The result of an undisturbed run, and the loss of each step."""
+    values, steps = [], Learner.steps
+
+    def noting(self, lessons):
+        for step, value in steps(self, lessons):
+            values.append(value.item())
+            yield step, value
+
+    sets = Sets(PictureSet.read(augmented), PictureSet.read(held_out), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WANDB_PROJECT", raising=False)
+        patch.setattr(Learner, "steps", noting)
+        recipe = Recipe(tiny_sd, small.train, RESOLUTION, SEED)
+        return dreambooth.train(sets, recipe, tmp_path_factory.mktemp("trained")), values
+
+
+def test_the_files_of_a_run(trained, small):
+    """13 steps, with a LoRA file every 6, pictures every 8 and a held-out loss every 4."""
+    result, _ = trained
     files = contents(result)
     metrics = "curves/plots/metrics"
     assert sorted(files) == sorted(
@@ -526,8 +544,7 @@ def test_the_files_of_a_run(run, small, tmp_path):
     assert (sheets[0] != sheets[1]).any()
 
 
-def test_the_base_draws_the_validation_pictures_of_step_0(run, tiny_sd, small, tmp_path):
-    result = run(tmp_path, max_steps=3)
+def test_the_base_draws_the_validation_pictures_of_step_0(trained, tiny_sd, small, tmp_path):
     drawing = Drawing(
         prompt=small.train.validation_prompt,
         negative_prompt="",
@@ -538,21 +555,13 @@ def test_the_base_draws_the_validation_pictures_of_step_0(run, tiny_sd, small, t
     requests = sampler.series(drawing.prompt, drawing.num_images, SEED, "validation")
     Sampler(pipeline, drawing, RESOLUTION).draw_all(tmp_path / "base", requests)
     for name in ("00000.png", "00001.png"):
-        drawn = (result / "lora/validation/step-000000" / name).read_bytes()
+        drawn = (trained[0] / "lora/validation/step-000000" / name).read_bytes()
         assert drawn == (tmp_path / "base" / name).read_bytes()
 
 
-def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
-    values = []
-    steps = Learner.steps
-
-    def noting(self, lessons):
-        for step, value in steps(self, lessons):
-            values.append(value.item())
-            yield step, value
-
-    monkeypatch.setattr(Learner, "steps", noting)
-    points = curve(run(tmp_path), "loss")
+def test_the_training_curve_is_the_mean_since_its_last_point(trained):
+    result, values = trained
+    points = curve(result, "loss")
     assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
     assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
 
@@ -602,10 +611,10 @@ def newest(work: Path) -> Path:
     ],
 )
 def test_a_killed_and_resumed_run_has_the_bytes_of_an_undisturbed_one(
-    changes, kill, run, tmp_path, monkeypatch
+    changes, kill, run, trained, tmp_path, monkeypatch
 ):
     """Of every file: LoRA, checkpoint-N, validation pictures, curves, card."""
-    whole = contents(run(tmp_path / "whole", **changes))
+    whole = contents(run(tmp_path / "whole", **changes) if changes else trained[0])
     with monkeypatch.context() as patch, pytest.raises(Killed):
         # Only a training step calls it, once.
         patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
@@ -673,9 +682,9 @@ def test_the_selected_weights_are_saved(select, step, kill, run, tmp_path, monke
     assert f"after step {step} of 13" in " ".join(text.split())
 
 
-def test_the_saved_file_has_the_lowest_held_out_loss(run, tiny_sd, small, held_out, tmp_path):
+def test_the_saved_file_has_the_lowest_held_out_loss(trained, tiny_sd, small, held_out):
     """Plain diffusers loads the file and measures it again."""
-    result = run(tmp_path)
+    result, _ = trained
     losses = curve(result, "val_loss")
     concept = skin(tiny_sd, held_out, small.train.instance_prompt)
     batches = concept.fixed(seeds.derive(SEED, "held-out pictures", "fixed", 0))
