@@ -197,7 +197,7 @@ def test_each_missing_key_is_named(schema, tmp_path):
         for key in together:
             del at(content, key.path[:-1])[key.path[-1]]
         assert refusal(tmp_path, content, schema) == {
-            key.name: f"missing; add {key.path[-1]}: {EARLIER[key.name]}, as before"
+            key.name: f"missing; add {key.path[-1]}: {EARLIER[key.name]} for the earlier behaviour"
             if key.name in EARLIER
             else "missing"
             for key in together

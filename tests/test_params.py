@@ -62,7 +62,8 @@ def test_a_key_that_an_earlier_file_lacks_is_named_with_the_line_to_add(tmp_path
     with pytest.raises(InputError) as refused:
         read(tmp_path / "params.yaml", Params)
     assert str(refused.value).endswith(
-        ": train.prior_preservation.target: missing; add target: class_pictures, as before"
+        ": train.prior_preservation.target: missing; add target: class_pictures for the earlier "
+        "behaviour"
     )
 
 
@@ -72,7 +73,7 @@ def test_a_section_that_an_earlier_file_lacks_is_named_with_the_line_that_mends_
     (tmp_path / "params.yaml").write_text(lacking)
     with pytest.raises(InputError) as refused:
         read(tmp_path / "params.yaml", Params)
-    said, added = str(refused.value).removesuffix(", as before").split("; add ")
+    said, added = str(refused.value).removesuffix(" for the earlier behaviour").split("; add ")
     assert said.endswith("params.yaml: utility: missing")
     (tmp_path / "params.yaml").write_text(f"{lacking}\n{added}\n")
     assert read(tmp_path / "params.yaml", Params) == read(ROOT / "params.yaml", Params)
@@ -92,8 +93,8 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         {"augment.gaussian_noise": {"p": 0.1, "sigma_min": 9.5, "sigma_max": 4.5}},
         ["augment.gaussian_noise", "sigma_min", "9.5", "4.5"],
     ),
-    ({"data.patients": r"^mpox_p\d+"}, ["data.patients", r"^mpox_p\\d+", "found 0"]),
-    ({"data.patients": "(a)(b)"}, ["data.patients", "(a)(b)", "found 2"]),
+    ({"data.patients": r"^mpox_p\d+"}, ["data.patients", r"^mpox_p\\d+", "has 0"]),
+    ({"data.patients": "(a)(b)"}, ["data.patients", "(a)(b)", "has 2"]),
     (
         {"train.lr_scheduler": "constant", "train.warmup_steps": 5},
         ["train", "warmup_steps", "5", "constant_with_warmup"],
@@ -115,14 +116,14 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
             "train.target_modules": "attention+feed_forward+convolution",
             "train.precision": "bf16",
         },
-        ["train", "precision (bf16)", "fp32", "DoRA of convolutions"],
+        ["train", "precision (bf16)", "fp32", "DoRA on convolutions"],
     ),
     (
         {"train.warmup_steps": 7, "train.max_steps": 7},
         ["train", "warmup_steps (7)", "max_steps (7)"],
     ),
     ({"data.patients": "(a"}, ["data.patients", "(a", "regular expression"]),
-    ({"data.columns": ["variant"]}, ["data.columns", "variant has a meaning of its own"]),
+    ({"data.columns": ["variant"]}, ["data.columns", "variant is reserved"]),
     (
         {"data.columns": ["n"], "train.instance_prompt": "a lesion, {n}"},
         ["train.instance_prompt", "no {n}", "expected one of ['tone']"],

@@ -19,22 +19,22 @@ def pictures():
 
 
 def features(shown) -> np.ndarray:
-    """A thumbnail, which is enough for copies and changes with every way a picture lies."""
+    """A thumbnail, which is enough to find copies and depends on the orientation."""
     return np.stack(
         [cv2.resize(each, (8, 8), interpolation=cv2.INTER_AREA).ravel() for each in shown]
     )
 
 
-def lying(shown) -> np.ndarray:
+def oriented(shown) -> np.ndarray:
     return np.stack([features(images.ways(each)) for each in shown])
 
 
-def test_a_square_lies_in_eight_ways():
+def test_a_square_has_eight_orientations():
     picture = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
     found = images.ways(picture)
     assert len({each.tobytes() for each in found}) == images.WAYS == len(found)
     assert np.array_equal(found[0], picture)
-    for each in found:  # none is left out: turning or mirroring any gives another of them
+    for each in found:  # complete: any rotation or reflection of one is another of them
         for again in (np.rot90(each), each[::-1], each.transpose(1, 0, 2)):
             assert any(np.array_equal(again, other) for other in found)
 
@@ -52,9 +52,9 @@ def test_nearest_is_the_largest_of_all_cosines(monkeypatch, block):
     ] == pytest.approx(found.cosine, rel=1e-12)
 
 
-def test_a_copy_is_found_however_it_lies_and_a_new_picture_is_not(pictures):
+def test_copies_are_found_in_every_orientation_and_new_pictures_are_not(pictures):
     training, fresh = pictures
-    known = lying(training)
+    known = oriented(training)
     limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
     for way in range(images.WAYS):
         copied = [images.recode(images.ways(each)[way]) for each in training]
@@ -66,7 +66,7 @@ def test_a_copy_is_found_however_it_lies_and_a_new_picture_is_not(pictures):
 
 
 def test_threshold_is_the_percentile_of_the_others_nearest(pictures):
-    known = lying(pictures[0])
+    known = oriented(pictures[0])
     flat = cosine_similarity(known[:, 0], known.reshape(-1, known.shape[-1]))
     apart = flat.reshape(len(known), len(known), images.WAYS)
     groups = [f"p{i // 2}" for i in range(len(known))]
@@ -79,7 +79,7 @@ def test_threshold_is_the_percentile_of_the_others_nearest(pictures):
     )
 
 
-def test_without_ways_each_is_compared_as_it_is(pictures):
+def test_features_without_orientations_are_compared_as_they_are(pictures):
     rows = features(pictures[0])
     cosines = cosine_similarity(rows)
     np.fill_diagonal(cosines, -1)
@@ -87,15 +87,15 @@ def test_without_ways_each_is_compared_as_it_is(pictures):
     assert found == pytest.approx(cosines.max(axis=1), rel=1e-12)
 
 
-def test_photos_collected_twice_leave_the_threshold_where_it_was(pictures):
-    known = lying(pictures[0])
+def test_photos_collected_twice_do_not_change_the_threshold(pictures):
+    known = oriented(pictures[0])
     single = [str(i) for i in range(len(known))]
     assert copies.threshold(
         copies.among(np.concatenate([known, known]), single * 2)
     ) == pytest.approx(copies.threshold(copies.among(known, single)), abs=1e-3)
 
 
-def test_nearest_hashes_are_imagehashs(pictures):
+def test_hash_distances_equal_those_of_imagehash(pictures):
     training, fresh = pictures
     expected = [
         min(
@@ -108,8 +108,7 @@ def test_nearest_hashes_are_imagehashs(pictures):
     assert [copies.bits(cosine) for cosine in near.cosine] == expected and min(expected) > 0
 
 
-def test_hashes_find_what_compression_left(pictures):
-    """Blocks and lost colour, which a network's features take for something else."""
+def test_hashes_find_copies_after_heavy_compression(pictures):
     training, fresh = pictures
     known = np.stack([copies.hashes(images.ways(each)) for each in training])
     limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
@@ -123,8 +122,8 @@ def test_hashes_find_what_compression_left(pictures):
 
 
 @pytest.mark.parametrize(("bits", "fewer"), [(10, 10), (10.4, 11), (10.6, 11), (0, 0)])
-def test_a_limit_between_whole_numbers_of_bits_counts_what_is_below_it(bits, fewer):
-    """Cosines above the limit are those of pairs that differ in fewer bits than the limit's."""
+def test_a_limit_between_whole_numbers_of_bits_is_rounded_up(bits, fewer):
+    """A cosine above the limit belongs to a pair that differs in fewer bits."""
     limit = 1 - bits / 32
     assert copies.fewer_than(limit) == fewer
     for whole in range(16):

@@ -69,7 +69,7 @@ def test_as_training_uses_the_shares_of_the_photos(settings):
         ({"fields": [{"tone": "tan", "share": 1.0}, {"share": 1.0}]}, "the same fields in each"),
         ({"fields": [{"share": 1.0}]}, "expected a field beside the share"),
         ({"fields": [{"tone": "", "share": 1.0}]}, "at least 1 character"),
-        ({"fields": [{"seed": "7", "share": 1.0}]}, "fields: seed has a meaning of its own"),
+        ({"fields": [{"seed": "7", "share": 1.0}]}, "fields: seed is a reserved name"),
         ({"fields": [{"tone": "tan", "share": 0.0}]}, "greater than 0"),
         ({"signal_leak": "field"}, "field needs fields"),
         ({"negative_prompt": "{tone}"}, "without a field"),
