@@ -304,7 +304,7 @@ def test_a_failed_download_names_the_file_to_save_and_its_place(
     address, reason, server, publish, tmp_path
 ):
     address, file = publish(address.format(server=server)), tmp_path / "w.pth"
-    remedy = f"elsewhere save it, with SHA-256 {SHA256}, as {file}"
+    remedy = f"download it on another computer and save it, with SHA-256 {SHA256}, as {file}"
     with pytest.raises(InputError, match=f"^evaluate.weights: {address} {reason}.*; {remedy}$"):
         stages.weights.main("inception_v3", file)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """Two processes against one: the same loss, the same pictures, and no process left waiting."""
 
-import csv
 import os
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, contents
+from test_dreambooth import curve
 
 from mpox.core.picture_set import PictureSet
 from mpox.model import checkpoints
@@ -107,12 +107,6 @@ def repository(settings, tmp_path) -> Path:
     return tmp_path
 
 
-def curve(folder: Path, name: str) -> dict[int, float]:
-    with (folder / "plots" / "metrics" / f"{name}.tsv").open() as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return {int(row["step"]): float(row[name]) for row in rows}
-
-
 def train_alone(inputs: list[Path], settings, work: Path) -> Path:
     """One process, its training loss logged at every step."""
     with pytest.MonkeyPatch.context() as patch:
@@ -133,9 +127,9 @@ def test_two_processes_in_micro_batches_train_as_one(repository, inputs, alone):
     command = training(inputs, EVERY_STEP)
     for k, (status, log) in enumerate(run_two(repository, command, MPOX_MICRO_BATCH="1")):
         assert status == 0, log
-        assert ("trained 13 steps" in log) == (k == 0)  # the first process alone logs
+        assert ("Trained 13 steps" in log) == (k == 0)  # the first process alone logs
     for name, points in (("loss", 13), ("val_loss", 8)):
-        expected, together = (curve(f, name) for f in (alone / "curves", repository / "curves"))
+        expected, together = (curve(folder, name) for folder in (alone, repository))
         assert len(expected) == points
         assert together == pytest.approx(expected, rel=1e-5)
     assert contents(repository / "models").keys() == contents(alone / "lora").keys()
@@ -152,7 +146,7 @@ def test_one_process_finishes_what_two_began(repository, inputs, settings, alone
     assert checkpoints.load(work / "state.pt")["now"]["step"] == 8
     resumed = train_alone(inputs, settings, work)
     for name in ("loss", "val_loss"):
-        expected, values = (curve(folder / "curves", name) for folder in (alone, resumed))
+        expected, values = (curve(folder, name) for folder in (alone, resumed))
         assert values == pytest.approx(expected, rel=1e-5)
 
 
