@@ -75,18 +75,18 @@ def inside(repository, monkeypatch) -> Path:
 
 def test_both_runs_side_by_side(inside):
     assert "**Beyond noise: precision.**" in diff("first", "second")
-    found = Page((inside / PAGE).read_text())
-    text = " ".join(found.text.split())
+    parsed = Page((inside / PAGE).read_text())
+    text = " ".join(parsed.text.split())
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
     assert "0.8 → 0.5 (-0.3, noise ±0.071) worse, beyond noise; new is unlike real photos" in text
     assert text.count("beyond noise;") == 1 and text.count("within noise;") == 11
     # Seeds 9 and 8, in the order of the second run; red in the first, blue in the second.
-    assert [each[..., 0].mean() > each[..., 2].mean() for each in found.pictures] == [
+    assert [each[..., 0].mean() > each[..., 2].mean() for each in parsed.pictures] == [
         True, False, True, False,
     ]  # fmt: skip
     assert "first, seed 9" in text and "second, seed 8" in text and "seed 7" not in text
-    assert [tag for tag, _ in found.elements].count("script") == 1
+    assert [tag for tag, _ in parsed.elements].count("script") == 1
     assert f"prompt: {PROMPT}" in text
 
 
@@ -105,11 +105,11 @@ def test_the_page_says_which_pictures_are_missing(repository, tmp_path, monkeypa
     git(copy, "checkout", "-q", "second", "params.yaml", "metrics", "data/synthetic.dvc")
     monkeypatch.chdir(copy)
     diff("first")
-    found = Page((copy / PAGE).read_text())
-    text = " ".join(found.text.split())
+    parsed = Page((copy / PAGE).read_text())
+    text = " ".join(parsed.text.split())
     assert "The pictures of first are not in this machine's cache" in text
     assert "git switch --detach first && dvc repro" in text
-    assert len(found.pictures) == 1 and "the working tree, seed 8" in text and "not here" in text
+    assert len(parsed.pictures) == 1 and "the working tree, seed 8" in text and "not here" in text
 
 
 def test_without_pictures_no_package_for_pictures_is_needed(repository, tmp_path):
@@ -147,11 +147,11 @@ def test_the_page_shows_each_replicate():
         return page.Side(name, {}, runs, None, {}, lambda seed: None)
 
     text = page.build(side("one", [0.78, 0.80, 0.82]), side("two", [0.58, 0.60]))
-    found = Page(text)
-    words = " ".join(found.text.split())
+    parsed = Page(text)
+    words = " ".join(parsed.text.split())
     assert "Means of trainings, by Welch's t: 3 with the old settings, 2 with the new." in words
     assert "0.8 → 0.59 (-0.21, noise ±0.05) worse, beyond noise" in words
-    ticks = [each["d"] for tag, each in found.elements if each.get("class") == "tick"]
+    ticks = [each["d"] for tag, each in parsed.elements if each.get("class") == "tick"]
     assert sum(each.endswith("v7") for each in ticks) == 3 * 12
     assert sum(each.endswith("v-7") for each in ticks) == 2 * 12
     alone = " ".join(Page(page.build(side("one", [0.8]), side("two", [0.6]))).text.split())

@@ -60,8 +60,8 @@ def test_the_bootstrap_has_the_textbook_variance():
         (["light", "dark", "light", "dark"], of_pairs),
         (["light", "alone", "light", "single"], of_pairs),
     ):
-        found = groups.redraw(values[:, None], patients, rng, strata)
-        assert found.std() == pytest.approx(expected, rel=0.08), strata
+        deviations = groups.redraw(values[:, None], patients, rng, strata)
+        assert deviations.std() == pytest.approx(expected, rel=0.08), strata
 
 
 def test_neighbours_are_paired_and_an_odd_patient_joins_the_last_pair():
@@ -121,21 +121,21 @@ def test_equal_sets_are_rarely_flagged_and_a_missing_dark_quarter_is_named(seeds
     assert np.mean(np.array(missing) < 0.05) >= 0.95 and np.mean(named) >= 0.95
 
 
-def pictures(folder: Path, found: np.ndarray, patients: list[str], **columns) -> FeatureSet:
+def pictures(folder: Path, angles: np.ndarray, patients: list[str], **columns) -> FeatureSet:
     """Plain pictures with these angles (within ±63), random features, and a table; no files."""
-    paths = [folder / f"{k:05d}.png" for k in range(len(found))]
+    paths = [folder / f"{k:05d}.png" for k in range(len(angles))]
     columns = {"patient": patients, **columns}
     values = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     table = PictureSet(folder, paths, values, folder / "metadata.csv", list(columns))
     rng = np.random.default_rng(1)
-    yellow = 20 + 0 * found  # so that a lightness of 50 ± 40 gives all angles
-    lab = np.stack([50 + yellow * np.tan(np.radians(found.clip(-63, 63))), 0 * found, yellow], 1)
+    yellow = 20 + 0 * angles  # so that a lightness of 50 ± 40 gives all angles
+    lab = np.stack([50 + yellow * np.tan(np.radians(angles.clip(-63, 63))), 0 * angles, yellow], 1)
     colours = cv2.cvtColor(lab[:, None].astype(np.float32), cv2.COLOR_LAB2RGB)[:, 0]
-    pixels = np.broadcast_to(np.round(255 * colours)[:, None, None], (len(found), 4, 4, 3)).astype(
+    pixels = np.broadcast_to(np.round(255 * colours)[:, None, None], (len(angles), 4, 4, 3)).astype(
         np.uint8
     )
-    rows = rng.normal(size=(len(found), 6)).astype(np.float32)
-    return FeatureSet(table, pixels, rows, np.ones((len(found), 64)))
+    rows = rng.normal(size=(len(angles), 6)).astype(np.float32)
+    return FeatureSet(table, pixels, rows, np.ones((len(angles), 64)))
 
 
 def test_the_quality_of_a_small_group_is_not_measured(tmp_path):
@@ -143,8 +143,8 @@ def test_the_quality_of_a_small_group_is_not_measured(tmp_path):
     patients = [str(k) for k in np.repeat(np.arange(26), 4)]
     real, synthetic = ["arm"] * 60 + ["leg"] * 40 + ["face"] * 4, ["arm"] * 30 + ["leg"] * 74
     test = pictures(tmp_path / "test", np.zeros(104), patients, site=real)
-    own = [str(k) for k in range(104)]
-    fake = pictures(tmp_path / "fake", np.zeros(104), own, site=synthetic)
+    single = [str(k) for k in range(104)]
+    fake = pictures(tmp_path / "fake", np.zeros(104), single, site=synthetic)
     by = groups.measure_groups(test, fake, ["site"], 5, rng)
     arm, leg, face = (by[f"site: {name}"] for name in ("arm", "leg", "face"))
     assert (arm["n_real"].value, arm["n_synthetic"].value) == (60, 30)
@@ -164,8 +164,8 @@ def test_tones_asked_and_drawn_are_correlated(tmp_path):
     test = pictures(tmp_path / "test", angle, one)
     for name, order in (("same", angle), ("turned", -angle)):
         fake = pictures(tmp_path / name, order, one, tone=asked)
-        found = groups.measure_groups(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
-        assert found == pytest.approx(1 if name == "same" else -1, abs=0.01)
+        correlation = groups.measure_groups(test, fake, ["tone"], 5, rng)["by tone"]["asked"].value
+        assert correlation == pytest.approx(1 if name == "same" else -1, abs=0.01)
     fake = pictures(tmp_path / "lab", angle, one, tone=["IV", "V", "VI"] * 12)  # a lab's own scale
     assert "asked" not in groups.measure_groups(test, fake, ["tone"], 5, rng)["by tone"]
 
@@ -176,13 +176,13 @@ def test_the_distance_of_tones_exceeds_its_null_only_for_darker_skin(tmp_path):
     real, patients = drawn(rng, tested, EACH)
     test = pictures(tmp_path / "test", real, patients)
     for name, shift, like in (("alike", 0, True), ("darker", -40, False)):
-        one, own = fresh(rng, every)
-        fake = pictures(tmp_path / name, one + shift, own)
-        found = groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"]
-        assert found.like_real == like, name
+        one, patient = fresh(rng, every)
+        fake = pictures(tmp_path / name, one + shift, patient)
+        distance = groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"]
+        assert distance.like_real == like, name
         angles = [[tone.typology_angle(each) for each in side.pixels] for side in (test, fake)]
-        assert found.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
-        assert found.low >= 0 and found.null > 0 and found.noise > 0
+        assert distance.value == pytest.approx(wasserstein_distance(*angles), abs=0.5)  # the grid's
+        assert distance.low >= 0 and distance.null > 0 and distance.noise > 0
 
 
 def test_the_noise_of_a_distance_of_tones_is_the_spread_of_drawings(tmp_path):
@@ -192,17 +192,18 @@ def test_the_noise_of_a_distance_of_tones_is_the_spread_of_drawings(tmp_path):
     """
     rng = np.random.default_rng(0)
     asked = np.repeat(np.linspace(-50, 50, 8), 13)
-    prompts, own = [str(tone) for tone in asked], [str(k) for k in range(104)]
+    prompts, single = [str(tone) for tone in asked], [str(k) for k in range(104)]
     real, patients = drawn(rng, rng.uniform(-50, 50, 26), EACH)
     test = pictures(tmp_path / "test", real, patients)
-    found: dict[str, list] = {"asked": [], "unknown": []}
+    spread, noise = [], {"asked": [], "unknown": []}
     for _ in range(24):
         angles = asked - 15 + rng.normal(0, 12, 104)
         for name, columns in (("asked", {"text": prompts}), ("unknown", {})):
-            fake = pictures(tmp_path, angles, own, **columns)
-            found[name].append(groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"])
-    of_drawings = np.std([each.value for each in found["asked"]], ddof=1)
-    stated = {k: np.mean([each.noise / Z for each in v]) / of_drawings for k, v in found.items()}
+            fake = pictures(tmp_path, angles, single, **columns)
+            distance = groups.measure_groups(test, fake, [], 5, rng)[ALL]["tone_distance"]
+            noise[name].append(distance.noise / Z)
+        spread.append(distance.value)
+    stated = {name: np.mean(each) / np.std(spread, ddof=1) for name, each in noise.items()}
     assert 0.75 <= stated["asked"] <= 1.33
     assert stated["unknown"] > 1.5
 
@@ -221,8 +222,8 @@ def test_shares_fixed_by_prompts_have_no_noise(tmp_path):
 
 def test_a_group_may_be_named_like_a_measure_of_its_column(tmp_path):
     angles, rng = np.linspace(-60, 60, 24), np.random.default_rng(0)
-    own, sites = [str(k) for k in range(24)], ["asked", "p"] * 12
-    side = pictures(tmp_path, angles, own, site=sites)
-    found = groups.measure_groups(side, side, ["site"], 5, rng)
-    assert found["by site"]["p"].value == 1.0
-    assert found["site: p"]["n_real"].value == found["site: asked"]["n_real"].value == 12
+    single, sites = [str(k) for k in range(24)], ["asked", "p"] * 12
+    side = pictures(tmp_path, angles, single, site=sites)
+    by = groups.measure_groups(side, side, ["site"], 5, rng)
+    assert by["by site"]["p"].value == 1.0
+    assert by["site: p"]["n_real"].value == by["site: asked"]["n_real"].value == 12

@@ -60,8 +60,8 @@ def test_p_equals_the_definition(monkeypatch, block):
     x, y = features(30, 0), features(30, 1, shift=0.35)
     expected = pooled_p(x, y, 2000, np.random.default_rng(0))
     assert 0.02 < expected < 0.5
-    found = kernel.p_value(x, y, [str(i) for i in range(30)], 4000, np.random.default_rng(1))
-    assert found == pytest.approx(expected, abs=0.04)
+    p = kernel.p_value(x, y, [str(i) for i in range(30)], 4000, np.random.default_rng(1))
+    assert p == pytest.approx(expected, abs=0.04)
 
 
 def test_p_of_sets_far_apart_is_as_small_as_possible():

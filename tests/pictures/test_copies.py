@@ -31,12 +31,12 @@ def oriented(shown) -> np.ndarray:
 
 def test_a_square_has_eight_orientations():
     picture = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    found = images.ways(picture)
-    assert len({each.tobytes() for each in found}) == images.WAYS == len(found)
-    assert np.array_equal(found[0], picture)
-    for each in found:  # complete: any rotation or reflection of one is another of them
+    ways = images.ways(picture)
+    assert len({each.tobytes() for each in ways}) == images.WAYS == len(ways)
+    assert np.array_equal(ways[0], picture)
+    for each in ways:  # complete: any rotation or reflection of one is another of them
         for again in (np.rot90(each), each[::-1], each.transpose(1, 0, 2)):
-            assert any(np.array_equal(again, other) for other in found)
+            assert any(np.array_equal(again, other) for other in ways)
 
 
 @pytest.mark.parametrize("block", [5, 512])
@@ -45,11 +45,10 @@ def test_nearest_is_the_largest_of_all_cosines(monkeypatch, block):
     rng = np.random.default_rng(0)
     rows, training = rng.normal(size=(12, 30)), rng.normal(size=(9, images.WAYS, 30))
     all_cosines = cosine_similarity(rows, training.reshape(-1, 30)).reshape(12, 9, images.WAYS)
-    found = copies.nearest(rows, training)
-    assert found.cosine == pytest.approx(all_cosines.max(axis=(1, 2)), rel=1e-12)
-    assert [
-        all_cosines[i, p, w] for i, (p, w) in enumerate(zip(found.picture, found.way, strict=True))
-    ] == pytest.approx(found.cosine, rel=1e-12)
+    nearest = copies.nearest(rows, training)
+    largest = pytest.approx(all_cosines.max(axis=(1, 2)), rel=1e-12)
+    assert nearest.cosine == largest
+    assert all_cosines[np.arange(12), nearest.picture, nearest.way] == largest
 
 
 def test_copies_are_found_in_every_orientation_and_new_pictures_are_not(pictures):
@@ -58,10 +57,10 @@ def test_copies_are_found_in_every_orientation_and_new_pictures_are_not(pictures
     limit = copies.threshold(copies.among(known, [str(i) for i in range(len(training))]))
     for way in range(images.WAYS):
         copied = [images.recode(images.ways(each)[way]) for each in training]
-        found = copies.nearest(features(copied), known)
-        assert found.picture.tolist() == list(range(len(training)))
-        assert set(found.way.tolist()) == {way}
-        assert found.cosine.min() > limit
+        nearest = copies.nearest(features(copied), known)
+        assert nearest.picture.tolist() == list(range(len(training)))
+        assert set(nearest.way.tolist()) == {way}
+        assert nearest.cosine.min() > limit
     assert np.mean(copies.nearest(features(fresh), known).cosine > limit) < 0.2
 
 
@@ -83,8 +82,8 @@ def test_features_without_orientations_are_compared_as_they_are(pictures):
     rows = features(pictures[0])
     cosines = cosine_similarity(rows)
     np.fill_diagonal(cosines, -1)
-    found = copies.among(rows, [str(i) for i in range(len(rows))])
-    assert found == pytest.approx(cosines.max(axis=1), rel=1e-12)
+    nearest = copies.among(rows, [str(i) for i in range(len(rows))])
+    assert nearest == pytest.approx(cosines.max(axis=1), rel=1e-12)
 
 
 def test_photos_collected_twice_do_not_change_the_threshold(pictures):
@@ -115,9 +114,9 @@ def test_hashes_find_copies_after_heavy_compression(pictures):
     quality = [cv2.IMWRITE_JPEG_QUALITY, 50]
     codes = [cv2.imencode(".jpg", np.rot90(each), quality)[1] for each in training]
     spoilt = [cv2.imdecode(code, cv2.IMREAD_COLOR) for code in codes]
-    found = copies.nearest(copies.hashes(spoilt), known)
-    assert found.picture.tolist() == list(range(len(training)))
-    assert found.cosine.min() > limit
+    nearest = copies.nearest(copies.hashes(spoilt), known)
+    assert nearest.picture.tolist() == list(range(len(training)))
+    assert nearest.cosine.min() > limit
     assert np.mean(copies.nearest(copies.hashes(fresh), known).cosine > limit) < 0.2
 
 

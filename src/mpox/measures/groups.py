@@ -50,12 +50,12 @@ def measure_groups(
     measures = {ALL: {"tone_distance": _distance(off, chance, fake_chance)}}
     for name in by_columns:
         if name == "tone":
-            words = ([tone.word(angle) for angle in each] for each in (real, synthetic))
-            column = Column(name, *words, list(tone.BANDS), even)
+            one, other = ([tone.word(angle) for angle in each] for each in (real, synthetic))
+            column = Column(name, one, other, list(tone.BANDS), even)
         else:
-            values = _values(test, name), _values(fake, name)
-            column = Column(name, *values, sorted({*values[0], *values[1]}), [0] * len(test))
-        measures |= _of_column(test, fake, column, k, rng)
+            one, other = (_values(each, name) for each in (test, fake))
+            column = Column(name, one, other, sorted({*one, *other}), [0] * len(test))
+        measures |= _measure_column(test, fake, column, k, rng)
     if "tone" in by_columns:
         p = Estimate(difference(below[0], below[1], chance))
         measures["by tone"] = {"p": p} | _asked(fake, synthetic)
@@ -147,7 +147,7 @@ class Column(NamedTuple):
     strata: Sequence[Hashable]  # n, of the test pictures, for the bootstrap
 
 
-def _of_column(
+def _measure_column(
     test: FeatureSet, fake: FeatureSet, column: Column, k: int, rng: np.random.Generator
 ) -> dict[str, dict[str, Estimate]]:
     one_hot = [

@@ -61,7 +61,7 @@ def p_value(
     patient = numbered(groups)
     patients = max(patient) + 1
     coins = rng.choice([-1.0, 1.0], (swaps, patients))
-    # one row a swap, the first as it was found
+    # One row for each swap; the first is the observed order.
     signs = np.vstack([np.ones(patients), coins])[:, patient]
     apart = np.zeros(len(signs))
     for start in range(0, len(x), BLOCK):
