@@ -1,4 +1,4 @@
-"""A finished run made by hand: small, and every number in it known."""
+"""A small finished run, made by hand, in which every number is known."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ def evaluation(
     groups: dict | None = None,
     **changes: float | tuple[float, ...],
 ) -> Metrics:
-    """metrics/evaluation.json of a perfect set: each value is its null, within ±0.1 of chance.
+    """metrics/evaluation.json of a perfect set: each value equals its null, ± 0.1.
 
     `changes`: a measure's value, or its value, low and high.
     """
@@ -55,10 +55,10 @@ def evaluation(
 
 
 def without_training(metrics: Metrics) -> Metrics:
-    """Of an evaluation what is measured without training photos."""
-    of_copies = ("copy", "hash", "fid_gap")
-    kept = {k: v for k, v in metrics.estimates[ALL].items() if not k.startswith(of_copies)}
-    return replace(metrics, estimates={ALL: kept})
+    """The part of an evaluation that needs no training photos."""
+    copies = ("copy", "hash", "fid_gap")
+    others = {k: v for k, v in metrics.estimates[ALL].items() if not k.startswith(copies)}
+    return replace(metrics, estimates={ALL: others})
 
 
 def preparation(n: int = 6) -> dict:
@@ -119,7 +119,7 @@ def networks(**gains: tuple[float, float, float]) -> Metrics:
 
 
 def privacy(lora_sha256: str = "0" * 64, low: float = 0.36, high: float = 0.64) -> Metrics:
-    """metrics/privacy.json of an attack that finds nobody, with this interval of its AUC."""
+    """metrics/privacy.json of an attack that identifies nobody, with this interval of its AUC."""
     measures = {
         "auc": Estimate(0.5, low, high, 0.5),
         "detectable": Estimate(0.7),
