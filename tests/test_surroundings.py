@@ -76,7 +76,7 @@ def test_a_stage_asks_its_guards_before_it_works(folder):
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr == "error: this git repository has no commit yet; expected one: git commit\n"
+    assert done.stderr == "error: this git repository has no commit yet; make one: git commit\n"
     assert not (folder / "out").exists()
 
 
