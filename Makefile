@@ -64,7 +64,7 @@ lock: $(READY)
 docs: $(READY)
 	dvc repro --quiet
 	! dvc exp list --name-only | grep -qx example || dvc exp remove example
-	dvc exp run --quiet --temp --name example -S train.rank=16
+	dvc exp run --quiet --temp --name example -S train.rank=16 evaluate
 	{ echo '```'; dvc metrics diff workspace example --targets metrics/evaluation.json | head -n 9; \
 		echo '```'; } | sed -i README.md -e '/^<!-- example/,/^<!-- end of the example/{//!d}' \
 		-e '/^<!-- example/r /dev/stdin'

@@ -210,7 +210,7 @@ def test_a_folder_without_a_dinov2_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"model\.safetensors: no such file"):
         features.load("dinov2", folder, CPU)
     save_file({"weight": torch.ones(9)}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="holds a clip, expected a dinov2"):
+    with pytest.raises(InputError, match="is a clip, expected a dinov2"):
         features.load("dinov2", folder, CPU)
     (folder / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"evaluate\.weights: .*dino cannot be loaded"):
