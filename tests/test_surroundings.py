@@ -118,10 +118,10 @@ RESNET18 = ("utility.classifier=cnn", f"utility.weights={FILE}")
 @pytest.mark.parametrize(
     ("stage", "changes", "message"),
     [
-        ("prepare", INCEPTION, f"evaluate.weights: {FILE}: no such file; name inception_v3 in"),
+        ("prepare", INCEPTION, f"evaluate.weights: {FILE}: no such file; add inception_v3 to"),
         ("train_lora", INCEPTION, "evaluate.weights: "),
         ("generate", INCEPTION, ""),
-        ("prepare", RESNET18, f"utility.weights: {FILE}: no such file; name resnet18 in"),
+        ("prepare", RESNET18, f"utility.weights: {FILE}: no such file; add resnet18 to"),
         ("utility", RESNET18, "utility.weights: "),
         ("evaluate", RESNET18, ""),
         ("prepare", RESNET18[1:], ""),  # a linear classifier needs none
