@@ -64,7 +64,7 @@ def of(sets: Sets, patients: list[str], extractor: features.Extractor, pictures:
     """The run's sets with these patients with mpox alone, and with other synthetic pictures."""
     train = sets.plain.train
     chosen = ~train.mpox | np.isin(train.patients, patients)
-    drawn = feature_set.read(listing.find(pictures)[0], SIDE)
+    drawn = feature_set.read_pixels(listing.find(pictures)[0], SIDE)
     pixels = replace(
         sets.pixels,
         plain=sets.pixels.plain[chosen],

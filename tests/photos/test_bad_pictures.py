@@ -130,17 +130,17 @@ def linked(path: Path) -> None:
 
 # What the file is, its name, how it is made, and why it is refused.
 REFUSED: dict[str, tuple[str, Write, str]] = {
-    "nothing": ("empty.jpg", Path.touch, "is no JPEG"),
+    "nothing": ("empty.jpg", Path.touch, "is not a JPEG"),
     "a JPEG cut in half": (
         "half.jpg", lambda p: p.write_bytes(encoded("JPEG")[:1000]), "cannot be read"),
     "a PNG cut in half": (
         "half.png", lambda p: p.write_bytes(encoded("PNG")[:1000]), "cannot be read"),
     "a TIFF cut in half": (
         "half.tif", lambda p: p.write_bytes(encoded("TIFF")[:1000]), "cannot be read"),
-    "text": ("text.jpg", lambda p: p.write_text("a photo of a lesion"), "is no JPEG"),
+    "text": ("text.jpg", lambda p: p.write_text("a photo of a lesion"), "is not a JPEG"),
     "a web page": (
-        "page.jpg", lambda p: p.write_text("<!doctype html><title>404</title>"), "is no JPEG"),
-    "a PDF": ("scan.png", lambda p: p.write_bytes(encoded("PDF")), "is no JPEG"),
+        "page.jpg", lambda p: p.write_text("<!doctype html><title>404</title>"), "is not a JPEG"),
+    "a PDF": ("scan.png", lambda p: p.write_bytes(encoded("PDF")), "is not a JPEG"),
     "a HEIC's first bytes and zeros": (
         "fake.HEIC", lambda p: p.write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), "cannot be read"),
     "a HEIC cut in half": (
@@ -165,13 +165,13 @@ REFUSED: dict[str, tuple[str, Write, str]] = {
     "an animated WebP": ("animated.webp", animated, "holds 2 pictures"),
     "a TIFF of two pages": ("pages.tif", animated, "holds 2 pictures"),
     "a TIFF of 32-bit floats": (
-        "floats.tif", lambda p: Image.new("F", (80, 80)).save(p), "no known white"),
+        "floats.tif", lambda p: Image.new("F", (80, 80)).save(p), "white level is undefined"),
     "a TIFF of RGB floats": ("rgb-floats.tif", lambda p: tifffile.imwrite(
-        p, np.zeros((80, 80, 3), np.float32), photometric="rgb"), "no known white"),
+        p, np.zeros((80, 80, 3), np.float32), photometric="rgb"), "white level is undefined"),
     "12 bits in a PNG of 16": ("twelve.png", lambda p: p.write_bytes(cv2.imencode(
-        ".png", 16 * np.asarray(skin(232)).astype(np.uint16))[1]), "below 4,096 alone"),
+        ".png", 16 * np.asarray(skin(232)).astype(np.uint16))[1]), "16-bit values below 4,096"),
     "a PNG that is transparent all over": ("clear.png", lambda p: Image.new(
-        "RGBA", (80, 72)).save(p), "is transparent all over"),
+        "RGBA", (80, 72)).save(p), "is fully transparent"),
     "a PNG with two megabytes of text": ("text.png", annotated, "more than 1 MB of text"),
     "a PNG that declares 60,000 × 60,000 pixels": ("bomb.png", bomb, "more than 89,478,485"),
     "a WebP and 3 GB of zeros": ("padded.webp", padded, "bytes, expected at most"),
@@ -181,9 +181,9 @@ REFUSED: dict[str, tuple[str, Write, str]] = {
     "a link to nothing": ("broken.jpg", lambda p: p.symlink_to("nowhere"), "No such file"),
     "a link to itself": ("itself.jpg", lambda p: p.symlink_to(p), "symbolic links"),
     "a picture that may not be read": ("locked.png", locked, "Permission denied"),
-    "a pipe": ("pipe.jpg", os.mkfifo, "is no regular file"),
-    "a device": ("device.jpg", lambda p: p.symlink_to("/dev/zero"), "is no regular file"),
-    "text, with a line break in its name": ("bad\nname.jpg", Path.touch, "is no JPEG"),
+    "a pipe": ("pipe.jpg", os.mkfifo, "is not a regular file"),
+    "a device": ("device.jpg", lambda p: p.symlink_to("/dev/zero"), "is not a regular file"),
+    "text, with a line break in its name": ("bad\nname.jpg", Path.touch, "is not a JPEG"),
 }  # fmt: skip
 
 # Files that are read: what, name, how it is made, and the picture it shows.
@@ -278,7 +278,7 @@ def skipped(source, tmp_path_factory) -> tuple[dict[str, dict[str, str]], dict[s
 def test_bad_files_are_left_out_with_their_reason(skipped):
     rows, counts, _ = skipped
     reasons = {name: row["reason"] for name, row in rows.items() if not row["file"]}
-    assert reasons.pop("notes.txt") == "no picture"
+    assert reasons.pop("notes.txt") == "not a picture"
     assert reasons.pop("._plain.jpg") == "a hidden file"
     assert reasons.keys() == {name for name, *_ in REFUSED.values()}
     for name, _, reason in REFUSED.values():

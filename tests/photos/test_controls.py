@@ -58,7 +58,7 @@ def test_sub_folders_are_labels_and_every_set_has_each(folders, tmp_path):
         labels = {row["label"] for name, row in rows.items() if name.startswith(part)}
         assert part == "val" or labels == {"acne", "eczema"}
         assert counts[f"controls_{part}"] == sum(name.startswith(part) for name in rows)
-    assert manifest(tmp_path / "out/controls")["notes.txt"]["reason"] == "no picture"
+    assert manifest(tmp_path / "out/controls")["notes.txt"]["reason"] == "not a picture"
     assert manifest(tmp_path / "out/controls")["acne/a0_1.png"]["file"] in rows
     numbers = {row["patient"] for row in rows.values()}
     assert not numbers & {row["patient"] for row in table_rows(tmp_path / "out/prepared").values()}
@@ -159,7 +159,7 @@ def test_a_table_without_rows_means_no_controls(folders, tmp_path):
         (lambda s, c: put(c / "none", "q0", range(2)), "its label is 'none'"),
         (lambda s, c: [shutil.rmtree(c), put(c / "acne", "q0", range(2))], "data.controls: "),
         (lambda s, c: shutil.copy(c / "acne/a0_0.png", c / "eczema/e0_7.png"), "two labels"),
-        (lambda s, c: (c / "acne/a0_0.png").write_text("no"), r"a0_0\.png: is no JPEG"),
+        (lambda s, c: (c / "acne/a0_0.png").write_text("no"), r"a0_0\.png: is not a JPEG"),
         (lambda s, c: put(c / "acne", "A0", range(1)), "would be two patients"),
     ],
 )

@@ -229,9 +229,9 @@ LAYOUTS: dict[str, Layout] = {
         grid("images/{h}{h}.jpg"), ("fitzpatrick17k.csv is beside",), "none",
         {"fitzpatrick17k.csv": rows(HEX, "md5hash,fitzpatrick_scale,label", "{s},3,mpox")}),
     "PAD-UFES-20: its own metadata.csv": Layout(
-        PAD, ("one of them file_name",), "table",
+        PAD, ("file_name among them",), "table",
         {"metadata.csv": rows(PAD, "patient_id,lesion_id,img_id", "PAT_{p},{p},{s}.png")},
-        refused="one of them file_name; got patient_id,lesion_id,img_id"),
+        refused="file_name among them; got patient_id,lesion_id,img_id"),
     "PAD-UFES-20: by its names": Layout(PAD, ("a part of their names",), begins(2)),
     "SCIN: cases of up to three photos": Layout(
         grid("images/-{n:019}.png"), ("scin_cases.csv is beside",), "table",

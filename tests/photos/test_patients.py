@@ -84,13 +84,13 @@ def test_a_table_that_disagrees_with_the_names_is_refused(tmp_path):
 def test_rows_and_photos_must_fit(tmp_path):
     patients.check_rows(tmp_path, ["a.jpg"], {}, table_of({"a.jpg": ""}))
     with pytest.raises(InputError) as error:
-        others = {tmp_path / "d.dcm": "DICOM is not read"}
+        others = {tmp_path / "d.dcm": "DICOM is not supported"}
         rows = table_of(dict.fromkeys(["c.jpg", "a.jpg", "d.dcm"], ""))
         patients.check_rows(tmp_path, ["a.jpg", "b.jpg"], others, rows)
     assert str(error.value).splitlines() == [
         f"{tmp_path / 'b.jpg'}: no row in photos/metadata.csv",
         "photos/metadata.csv: c.jpg: no such photo",
-        "photos/metadata.csv: d.dcm: DICOM is not read",
+        "photos/metadata.csv: d.dcm: DICOM is not supported",
     ]
     with pytest.raises(InputError, match=r"'ä\.jpg' and 'a\u0308\.jpg' differ only in spelling"):
         patients.check_rows(tmp_path, ["ä.jpg", "a\u0308.jpg"], {}, table_of({"ä.jpg": ""}))

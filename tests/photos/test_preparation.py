@@ -182,7 +182,7 @@ def test_stop_names_every_bad_file_and_writes_nothing(faulty, tmp_path):
     assert head == "data.on_invalid: stop, and 3 files cannot be used:"
     names, reasons = zip(*(line.split(": ", 1) for line in lines), strict=True)
     assert names == tuple(f"{faulty}/p1_{each}" for each in ("half.jpg", "text.jpg", "thin.png"))
-    assert "truncated" in reasons[0] and "is no JPEG" in reasons[1]
+    assert "truncated" in reasons[0] and "is not a JPEG" in reasons[1]
     assert reasons[2].startswith("is 15 pixels across, expected at least half of resolution (32)")
 
 
@@ -190,7 +190,7 @@ def test_skip_lists_and_counts_them(faulty, prepared, tmp_path):
     counts = prepare(faulty, tmp_path / "out", on_invalid="skip")
     assert counts == prepared[1] | {"invalid": 3}
     rows = manifest(tmp_path / "out")
-    assert rows["p1_text.jpg"]["reason"].startswith("is no JPEG")
+    assert rows["p1_text.jpg"]["reason"].startswith("is not a JPEG")
     assert rows["p1_text.jpg"]["file"] == rows["p1_text.jpg"]["split"] == ""
     without = {name: row for name, row in rows.items() if name in manifest(prepared[0])}
     assert without == manifest(prepared[0])

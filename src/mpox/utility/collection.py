@@ -43,7 +43,7 @@ def collect(folders: Folders, extractor: features.Extractor, vae: Any, side: int
     real, pixels = {}, {}
     files = {part: find(folders.prepared, folders.controls, part) for part in PARTS}
     for part, own in files.items():
-        pixels[part] = feature_set.read(own.paths, side)
+        pixels[part] = feature_set.read_pixels(own.paths, side)
         real[part] = Photos(
             look(pixels[part]),
             own.labels,
@@ -67,9 +67,9 @@ def collect(folders: Folders, extractor: features.Extractor, vae: Any, side: int
         ]
         if not varied[0].exists():  # augment.copies is smaller
             break
-        variants.append(feature_set.read(varied, side))
+        variants.append(feature_set.read_pixels(varied, side))
     synthetic, placebo = (
-        feature_set.read(listing.find(each)[0], side)
+        feature_set.read_pixels(listing.find(each)[0], side)
         for each in (folders.synthetic, folders.placebo)
     )
     train, decoded = real["train"], encoded(pixels["train"])
