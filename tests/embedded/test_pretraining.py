@@ -137,10 +137,10 @@ def test_a_run_killed_while_it_saves_pictures_resumes(tmp_path, monkeypatch):
 
 def test_the_spectrum_of_white_noise_is_its_standard_deviation():
     noise = torch.randn((64, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    found = pretraining._spectra(0.1 * noise).mean((0, 2, 3)).view(8, 5)
+    spectrum = pretraining._spectra(0.1 * noise).mean((0, 2, 3)).view(8, 5)
     # The root of a mean of few squares is biased downwards, more so at the real frequencies.
-    assert torch.allclose(found[:, 1:4], torch.tensor(0.1), rtol=0.08)
-    assert found.min() > 0.08 and found.max() < 0.105
+    assert torch.allclose(spectrum[:, 1:4], torch.tensor(0.1), rtol=0.08)
+    assert spectrum.min() > 0.08 and spectrum.max() < 0.105
 
 
 def test_spectra_depend_on_the_grain_and_not_on_its_place():
@@ -195,9 +195,9 @@ def test_the_denoiser_never_sees_mpox_and_the_codec_does(tmp_path, monkeypatch):
     encode, captions, add_noise = pretraining._encode, pretraining._captions, loss.add_noise
 
     def watching(codec, pictures):
-        found = torch.cat(list(encode(codec, pictures)))
-        encoded.append((pictures, found * codec.config.scaling_factor))
-        return iter([found])
+        latents = torch.cat(list(encode(codec, pictures)))
+        encoded.append((pictures, latents * codec.config.scaling_factor))
+        return iter([latents])
 
     monkeypatch.setattr(pretraining, "_encode", watching)
     monkeypatch.setattr(

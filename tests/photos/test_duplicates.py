@@ -35,26 +35,26 @@ def test_near_duplicates_agree_with_a_search_of_all_pairs(seed):
     """The nearest pair of each picture first, the same groups, fewer pairs than pictures."""
     codes = codes_near(8, np.random.default_rng(seed))
     every = [(b, a) for b in range(60) for a in range(b) if apart(codes[a], codes[b]) <= 4]
-    found = duplicates.near(codes, 4, all_true)
-    assert set(found) <= set(every)
-    for later, earlier in dict(reversed(found)).items():
+    near = duplicates.near(codes, 4, all_true)
+    assert set(near) <= set(every)
+    for later, earlier in dict(reversed(near)).items():
         pairs = [(apart(codes[a], codes[later]), a) for b, a in every if b == later]
         assert (apart(codes[earlier], codes[later]), earlier) == min(pairs)
     graphs = [nx.Graph(), nx.Graph()]
-    for graph, pairs in zip(graphs, (found, every), strict=True):
+    for graph, pairs in zip(graphs, (near, every), strict=True):
         graph.add_nodes_from(range(60))
         graph.add_edges_from(pairs)
     one, other = ({frozenset(c) for c in nx.connected_components(graph)} for graph in graphs)
     assert one == other
-    assert 5 < len(found) < 60 < len(every)
+    assert 5 < len(near) < 60 < len(every)
 
 
 def test_a_turned_near_duplicate_is_found():
     codes = np.random.default_rng(0).integers(0, 2**64, (60, images.WAYS), dtype=np.uint64)
     codes[7, 5] = codes[3, 0]
-    asked = []
-    near = duplicates.near(codes, 0, lambda *pair: not asked.append(pair))
-    assert near == [(7, 3)] and asked == [(7, 3, 5)]
+    calls = []
+    near = duplicates.near(codes, 0, lambda *pair: not calls.append(pair))
+    assert near == [(7, 3)] and calls == [(7, 3, 5)]
 
 
 def test_hashes_are_those_of_imagehash():
@@ -101,10 +101,10 @@ def test_phantoms_of_other_patients_are_no_duplicates():
 
 def test_unconfirmed_pairs_are_not_tried_for_ever():
     """A thousand photos share a hash, for example because of a black border."""
-    asked = []
+    calls = []
     codes = np.full((1000, images.WAYS), 5, np.uint64)
-    assert duplicates.near(codes, 4, lambda *pair: bool(asked.append(pair))) == []
-    assert len(asked) < duplicates.FAILURES * 1000
+    assert duplicates.near(codes, 4, lambda *pair: bool(calls.append(pair))) == []
+    assert len(calls) < duplicates.FAILURES * 1000
 
 
 def test_an_unconfirmed_pair_hides_no_duplicate():

@@ -89,9 +89,9 @@ def test_a_dermatoscopes_ring_makes_no_duplicates(radius):
         for picture in (draw(patient), variants.variant("20° turn", draw(patient), rng)):
             ringed.append(np.where(outside[..., None], 0, picture).astype(np.uint8))
     looks = [keypoints.describe(images.recode(each)) for each in ringed]
-    found = keypoints.near_duplicates(looks, np.arange(80))
-    assert {(a // 2, b // 2) for a, b in found} <= {(k, k) for k in range(40)}
-    assert len(found) >= 36
+    pairs = keypoints.near_duplicates(looks, np.arange(80))
+    assert {(a // 2, b // 2) for a, b in pairs} <= {(k, k) for k in range(40)}
+    assert len(pairs) >= 36
     codes = np.array([duplicates.hashes(images.recode(each)) for each in ringed])
     near = duplicates.near(
         codes, 4, lambda a, b, way: keypoints.same_place(looks[a], looks[b], way)
@@ -132,9 +132,9 @@ def test_more_copies_than_candidates_are_all_joined(looks):
     """Thirty copies of a picture fill all places of candidates, so more rounds are needed."""
     rng = np.random.default_rng(0)
     cut = [keypoints.describe(variants.variant("crop", draw(0), rng)) for _ in range(30)]
-    found = components(np.arange(70), keypoints.near_duplicates([*looks, *cut], np.arange(70)))
-    assert len(set(found[40:])) == 1 and found[0] == found[40]
-    assert len(set(found)) == 40
+    joined = components(np.arange(70), keypoints.near_duplicates([*looks, *cut], np.arange(70)))
+    assert len(set(joined[40:])) == 1 and joined[0] == joined[40]
+    assert len(set(joined)) == 40
 
 
 def test_neither_workers_nor_the_order_change_the_pairs(looks):
@@ -168,11 +168,11 @@ def of_photos(folder: Path, rng: np.random.Generator) -> tuple[list[keypoints.Lo
 @pytest.mark.skipif("MPOX_TEST_PHOTOS" not in os.environ, reason="MPOX_TEST_PHOTOS names no photos")
 def test_photos_are_joined_with_their_variants_and_no_others():
     looks, photo = of_photos(Path(os.environ["MPOX_TEST_PHOTOS"]), np.random.default_rng(0))
-    found = components(
+    joined = components(
         np.arange(len(looks)), keypoints.near_duplicates(looks, np.arange(len(looks)))
     )
     groups: dict[int, set[int]] = {}
-    for number, group in zip(photo.tolist(), found.tolist(), strict=True):
+    for number, group in zip(photo.tolist(), joined.tolist(), strict=True):
         groups.setdefault(group, set()).add(number)
     assert all(len(members) == 1 for members in groups.values())
     assert len(groups) == len(set(photo.tolist()))

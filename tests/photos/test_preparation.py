@@ -348,8 +348,8 @@ def test_a_table_that_does_not_fit_stops_before_work(changes, reason, hospital, 
 
 def test_a_table_in_a_sub_folder_is_refused(hospital, tmp_path):
     (hospital / "metadata.csv").rename(hospital / "ward 0/metadata.csv")
-    said = refusal(hospital, tmp_path / "out", patients="none")
-    assert "ward 0/metadata.csv: a table in a sub-folder is not read" in said
+    message = refusal(hospital, tmp_path / "out", patients="none")
+    assert "ward 0/metadata.csv: a table in a sub-folder is not read" in message
     (hospital / ".trash").mkdir()
     (hospital / "ward 0/metadata.csv").rename(hospital / ".trash/metadata.csv")
     prepare(hospital, tmp_path / "out", patients="none")
@@ -361,9 +361,9 @@ def test_near_duplicates_that_leave_no_split_are_named(tmp_path):
     for patient in range(9):
         picture = images.ways(skin(0, 48, 48))[patient % images.WAYS]
         Image.fromarray(picture).save(source / f"p{patient}_a.jpg", quality=90 - patient)
-    said = refusal(source, tmp_path / "out")
-    assert said.startswith("no pictures left for test, val: 9 pictures of 1 patients")
-    assert said.endswith(
+    message = refusal(source, tmp_path / "out")
+    assert message.startswith("no pictures left for test, val: 9 pictures of 1 patients")
+    assert message.endswith(
         "; 9 photos of several patients are in one group because they are nearly the same, such as "
         "p1_a.jpg and p0_a.jpg"
     )
@@ -402,8 +402,8 @@ def test_pointers_of_git_lfs_stop_whatever_is_skipped(captioned, tmp_path, name)
     for other in ("p4_0.jpg", name):
         (captioned / other).write_bytes(POINTER)
     first = min(captioned / name, captioned / "p4_0.jpg", key=lambda path: path.suffix != ".jpg")
-    said = refusal(captioned, tmp_path / "out", on_invalid="skip", **TEXT)
-    assert said == f"{first}: {UNFETCHED} (2 such files)"
+    message = refusal(captioned, tmp_path / "out", on_invalid="skip", **TEXT)
+    assert message == f"{first}: {UNFETCHED} (2 such files)"
 
 
 def test_unusable_captions_are_named_before_work(captioned, tmp_path):

@@ -46,7 +46,7 @@ class Photo:
 
     @property
     def reason(self) -> str:
-        """Why it is left out; or, of a photo that is not, which one it is nearly the same as."""
+        """Why the photo is left out, or which photo it is nearly the same as."""
         if self.twin:
             return f"the same as {self.twin.name}"
         return f"nearly the same as {self.near.name}" if self.near else self.seen.reason

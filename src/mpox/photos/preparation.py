@@ -67,11 +67,11 @@ def prepare(
         usable = [photo for photo in photos if not photo.seen.reason]
         _find_twins(usable)
         _group(usable, data.duplicate_distance, workers)
-        kept = [photo for photo in usable if not photo.twin]
+        distinct = [photo for photo in usable if not photo.twin]
         try:
-            _split(kept, data, seed)
+            _split(distinct, data, seed)
         except InputError as error:
-            raise InputError(f"{error}{_joined(kept)}") from None
+            raise InputError(f"{error}{_joined(distinct)}") from None
         numbers = _numbers(photos, seed)
         for place, each, (base, _) in zip(places, intakes, sides.values(), strict=True):
             chosen = [photo for photo in each.photos if photo.split]
@@ -134,21 +134,21 @@ def _group(usable: Sequence[Photo], distance: int, workers: int | None) -> None:
     joined = np.array([number[photo.patient] for photo in usable], int)
     twins = [(place[photo], place[photo.twin]) for photo in usable if photo.twin]
     joined = duplicates.components(joined, twins)
-    kept = np.array([place[photo] for photo in usable if not photo.twin], int)
-    looks = [usable[k].seen.look for k in kept]
+    distinct = np.array([place[photo] for photo in usable if not photo.twin], int)
+    looks = [usable[k].seen.look for k in distinct]
     pairs = duplicates.near(
-        np.array([usable[k].seen.hashes for k in kept], np.uint64),
+        np.array([usable[k].seen.hashes for k in distinct], np.uint64),
         distance,
         lambda later, earlier, way: keypoints.same_place(looks[later], looks[earlier], way),
     )
-    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in pairs])
-    pairs += keypoints.near_duplicates(looks, joined[kept], workers)
-    joined = duplicates.components(joined, [(kept[a], kept[b]) for a, b in pairs])
+    joined = duplicates.components(joined, [(distinct[a], distinct[b]) for a, b in pairs])
+    pairs += keypoints.near_duplicates(looks, joined[distinct], workers)
+    joined = duplicates.components(joined, [(distinct[a], distinct[b]) for a, b in pairs])
     first: dict[int, str] = {}
     for photo in sorted(usable, key=lambda photo: photo.patient):
         photo.group = first.setdefault(int(joined[place[photo]]), photo.patient)
-    for one, other in duplicates.towards_first(len(kept), pairs).items():
-        usable[kept[one]].near = usable[kept[other]]
+    for one, other in duplicates.towards_first(len(distinct), pairs).items():
+        usable[distinct[one]].near = usable[distinct[other]]
 
 
 def _joined(photos: Sequence[Photo]) -> str:
@@ -165,21 +165,21 @@ def _joined(photos: Sequence[Photo]) -> str:
     )
 
 
-def _split(kept: Sequence[Photo], data: Data, seed: int) -> None:
+def _split(distinct: Sequence[Photo], data: Data, seed: int) -> None:
     """Sets `split`. InputError if a set would be empty or too small for the evaluation.
 
     The mpox photos are split as if they were alone. A control in one of their groups goes with it;
     the others are split label by label.
     """
     shares = data.split.model_dump()
-    controls = [photo for photo in kept if photo.control]
+    controls = [photo for photo in distinct if photo.control]
     tones: dict[str, list[float]] = defaultdict(list)
-    for photo in kept:
+    for photo in distinct:
         if not photo.control:
             tones[photo.group].append(photo.seen.tone)
     part_of = splits.split(tones, shares, seed)
     for part in ("train", "test"):
-        groups = [p.group for p in kept if not p.control and part_of[p.group] == part]
+        groups = [p.group for p in distinct if not p.control and part_of[p.group] == part]
         splits.check_halves(part, groups)
     labels = sorted({photo.label for photo in controls})
     left: dict[str, list[float]] = defaultdict(list)
@@ -191,7 +191,7 @@ def _split(kept: Sequence[Photo], data: Data, seed: int) -> None:
             part_of |= splits.split(left, shares, seed)
         except InputError as error:
             raise InputError(f"data.controls: {error}") from None
-    for photo in kept:
+    for photo in distinct:
         photo.split = part_of[photo.group]
     for part, least in FEWEST_CONTROLS.items() if controls else ():
         number = len({photo.group for photo in controls if photo.split == part})
