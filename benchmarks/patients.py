@@ -64,7 +64,7 @@ def select(sets: Sets, patients: list[str], extractor: features.Extractor, pictu
     """The run's sets with only these patients with mpox, and with other synthetic pictures."""
     train = sets.plain.train
     chosen = ~train.mpox | np.isin(train.patients, patients)
-    drawn = feature_set.read(listing.find(pictures)[0], SIDE)
+    drawn = feature_set.read_pixels(listing.find(pictures)[0], SIDE)
     pixels = replace(
         sets.pixels,
         plain=sets.pixels.plain[chosen],

@@ -26,10 +26,11 @@ def sets(tmp_path) -> dict[str, PictureSet]:
     return {name: PictureSet.read(tmp_path / name) for name in ("members", "others")}
 
 
-def save(model, folder, strength: float) -> None:
+def save(train, model, folder, strength: float) -> None:
     """Save a LoRA whose B is `strength` times noise; 0 is a LoRA before its first step."""
     unet = base.load(model, 16).unet
-    lora.add(unet, 2, 2.0, "attention", seed=1)
+    settings = train.model_copy(update={"rank": 2, "target_modules": "attention"})
+    lora.add(unet, settings, seed=1)
     torch.manual_seed(2)
     for key, value in unet.named_parameters():
         if "lora_B" in key:
@@ -37,8 +38,8 @@ def save(model, folder, strength: float) -> None:
     lora.save(unet, folder)
 
 
-def test_an_untrained_lora_gains_nothing(tiny_sd, sets, tmp_path):
-    save(tiny_sd, tmp_path / "lora", 0.0)
+def test_an_untrained_lora_gains_nothing(small, tiny_sd, sets, tmp_path):
+    save(small.train, tiny_sd, tmp_path / "lora", 0.0)
     gains = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))
     assert {name: each.tolist() for name, each in gains.items()} == {
         "members": [0] * 3, "others": [0] * 5,
@@ -46,8 +47,8 @@ def test_an_untrained_lora_gains_nothing(tiny_sd, sets, tmp_path):
 
 
 @torch.no_grad()
-def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, sets, tmp_path):
-    save(tiny_sd, tmp_path / "lora", 0.3)
+def test_each_photos_gain_is_the_mean_over_its_noises(small, tiny_sd, sets, tmp_path):
+    save(small.train, tiny_sd, tmp_path / "lora", 0.3)
     gains = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))["others"]
     assert np.abs(gains).min() > 0
     pipeline = base.load(tiny_sd, 16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
-from test_kit import SIDE, build, folders, rows, settings  # noqa: F401
+from test_kit import SIDE, build, rows, sets, settings  # noqa: F401
 
 from mpox.reading import answers, kit, study
 
@@ -18,8 +18,8 @@ QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 
 @pytest.fixture(scope="module")
-def made(folders):  # noqa: F811
-    return build(folders, pictures=3, repeats=2, training=1)
+def made(sets):  # noqa: F811
+    return build(sets, pictures=3, repeats=2, training=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def learn(page: Page) -> list[str]:
     """The lessons, with what is said of each answer."""
     told = []
     for k in range(2):
-        assert page.inner_text(".left") == f"for training: {k + 1} of 2"
+        assert page.inner_text(".left") == f"Training: {k + 1} of 2"
         for key in ("1", "3"):  # real, fairly sure
             page.keyboard.press(key)
         told.append(page.inner_text("h2"))
@@ -81,17 +81,17 @@ def judge(page: Page, call: str) -> str:
 
 
 def test_a_reading_by_keyboard_closed_and_resumed_is_what_the_scores_read(
-    desk, file, made, folders, tmp_path  # noqa: F811
+    desk, file, made, sets, tmp_path  # noqa: F811
 ):  # fmt: skip
     page, said = opened(desk, file)
     begin(page, "R-1")
-    assert sorted(told.split(":")[0] for told in learn(page)) == ["No", "Right"]
+    assert sorted(told.split(":")[0] for told in learn(page)) == ["Right", "Wrong"]
     of = {row["id"]: row for row in rows(made)}
     seen = []
     for _ in range(3):
         own = page.get_attribute("img", "data-id")
         seen.append(judge(page, "2" if of[own]["class"] == "synthetic" else "1"))
-    assert page.inner_text(".left") == "picture 4 of 8"
+    assert page.inner_text(".left") == "Picture 4 of 8"
     kept = page.evaluate("JSON.stringify({...localStorage})")
     assert '\\"class\\":' in kept and "training" not in kept
     for key in ("1", "2"):  # a picture begun is begun again
@@ -100,7 +100,7 @@ def test_a_reading_by_keyboard_closed_and_resumed_is_what_the_scores_read(
 
     page, more = opened(desk, file)
     begin(page, "R-1")
-    assert page.inner_text(".left") == "picture 4 of 8"
+    assert page.inner_text(".left") == "Picture 4 of 8"
     assert page.inner_text("h2") == "Which diagnosis?"
     for _ in range(5):
         own = page.get_attribute("img", "data-id")
@@ -118,8 +118,7 @@ def test_a_reading_by_keyboard_closed_and_resumed_is_what_the_scores_read(
         row = read.rows[seen[0]]
         assert row["diagnosis"] == "mpox" and row["features"] == "umbilication; crust"
         assert row["reason"] == 'too smooth, "odd"' and float(row["seconds"]) >= 0
-        pictures = {"test": folders[0], "synthetic": folders[1]}
-        assert study.measure(key, [read], settings(), pictures, SIDE)["accuracy"].value == 1
+        assert study.measure(key, [read], settings(), sets, SIDE)["accuracy"].value == 1
     assert said == more == []
     page.close()
 

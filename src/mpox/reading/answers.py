@@ -1,4 +1,7 @@
-"""Readers' answers: read, and refused where of another kit, damaged, twice or incomplete."""
+"""The key and the readers' answers, read and checked.
+
+Answers of another kit, damaged files, a reader twice and incomplete answers are rejected.
+"""
 
 import csv
 import io
@@ -18,16 +21,16 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Answers:
-    """One reader's, by picture."""
+    """The answers of one reader."""
 
-    reader: str  # the code, which stands in no metric
-    rows: Mapping[str, Row]  # id → question → answer
+    reader: str  # the reader's code, which never enters the metrics
+    rows: Mapping[str, Row]  # picture id → question → answer
 
 
 def read_key(file: Path) -> dict[str, Row]:
-    """id → its row of KEY_COLUMNS; InputError where it is no key, or is not as the kit left it.
+    """The key's rows of KEY_COLUMNS by picture id; InputError for anything but an unchanged key.
 
-    A spreadsheet may have saved it, with another separator and a byte order mark.
+    A spreadsheet may have saved it with another separator and a byte order mark.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -36,95 +39,106 @@ def read_key(file: Path) -> dict[str, Row]:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
         lines = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file; expected the key of stages.reading_kit") from None
+        raise InputError(
+            f"{file}: no such file; expected the key that stages.reading_kit wrote"
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file}: cannot be read as a key ({error})") from None
     if not {*KEY_COLUMNS} <= {*(reader.fieldnames or ())} or not lines:
-        raise InputError(f"{file}: expected a key, with the columns {', '.join(KEY_COLUMNS)}")
-    restore = "put back the file that stages.reading_kit wrote"
+        raise InputError(f"{file}: is not a key; expected the columns {', '.join(KEY_COLUMNS)}")
+    restore = "restore the file that stages.reading_kit wrote"
     for number, row in lines:
         *values, check = (row[name] or "" for name in KEY_COLUMNS)
         if kit.check(values) != check:
             shown = line(",".join(values[:3]))
-            raise InputError(f"{file}: was changed: line {number} ({shown}); {restore}")
+            raise InputError(f"{file}: line {number} was changed ({shown}); {restore}")
     if {row["kit"] for _, row in lines} != {kit.fingerprint([row["id"] for _, row in lines])}:
-        raise InputError(f"{file}: was changed: lines are missing, or not of one kit; {restore}")
+        raise InputError(f"{file}: lines are missing or come from another kit; {restore}")
     return {row["id"]: row for _, row in lines}
 
 
 def read(files: Sequence[Path], key: Mapping[str, Row], incomplete: bool) -> list[Answers]:
-    """All readers' answers, in the order of their codes; InputError, a line each, for faults.
+    """The answers of all readers, in the order of their codes.
 
-    incomplete: whether readers who left pictures out are taken nevertheless.
+    `incomplete`: accept readers who left pictures out. InputError lists every rejected file.
     """
-    found, faults = {}, []
+    answers: dict[str, Answers] = {}
+    faults = []
     for file in files:
         try:
-            own = _read(file, kit.fingerprint(list(key)), key, incomplete)
-            if own.reader in found:
+            one = _read(file, key, incomplete)
+            if one.reader in answers:
                 raise InputError(
-                    f"{line(file)}: answers of reader {line(own.reader)} a second time"
+                    f"{line(file)}: a second file of reader {line(one.reader)}; expected one each"
                 )
-            found[own.reader] = own
+            answers[one.reader] = one
         except InputError as error:
             faults.append(str(error))
     if faults:
         raise InputError("\n".join(faults))
-    return [found[reader] for reader in sorted(found)]
+    return [answers[reader] for reader in sorted(answers)]
 
 
-def _read(file: Path, wanted: str, key: Mapping[str, Row], incomplete: bool) -> Answers:
+def _read(file: Path, key: Mapping[str, Row], incomplete: bool) -> Answers:
     try:
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{line(file)}: cannot be read ({error})") from None
-    said, reader, rows = _json(file, text) if text.startswith("{") else _csv(file, text)
-    if said != wanted:
-        raise InputError(f"{line(file)}: answers of another kit ({line(said)}), expected {wanted}")
+    source, reader, rows = _json(file, text) if text.startswith("{") else _csv(file, text)
+    expected = kit.fingerprint(list(key))
+    if source != expected:
+        raise InputError(
+            f"{line(file)}: holds answers for another kit ({line(source)}); expected {expected}"
+        )
     if unknown := [row["id"] for row in rows if row["id"] not in key]:
-        raise InputError(f"{line(file)}: {line(unknown[0])} is no picture of this kit")
+        raise InputError(f"{line(file)}: {line(unknown[0])} is not a picture of this kit")
     by_id = {row["id"]: row for row in rows}
     if len(by_id) < len(rows):
-        raise InputError(f"{line(file)}: a picture is answered twice")
+        raise InputError(f"{line(file)}: a picture has two answers; expected one each")
     if len(by_id) < len(key) and not incomplete:
         raise InputError(
-            f"{line(file)}: {len(by_id)} of {len(key)} pictures are answered; expected all (or "
+            f"{line(file)}: {len(by_id)} of {len(key)} pictures are answered; expected all (or set "
             "reading.incomplete: count)"
         )
     for row in rows:
         if row["class"] not in (REAL, SYNTHETIC):
-            raise InputError(f"{line(file)}: {row['id']}: class is {row['class']!r}")
+            raise InputError(
+                f"{line(file)}: {row['id']}: class is {row['class']!r}; expected {REAL} or "
+                f"{SYNTHETIC}"
+            )
     return Answers(reader, by_id)
 
 
 def _damaged(file: Path) -> InputError:
     return InputError(
-        f"{line(file)}: is damaged, or another program saved it: its checksum is not that of its "
-        "content; expected the file as the kit saved it"
+        f"{line(file)}: is damaged or was saved by another program (wrong checksum); expected the "
+        "file as the kit saved it"
     )
 
 
 def _csv(file: Path, text: str) -> tuple[str, str, list[Row]]:
+    """The kit's hash, the reader and the answers."""
     content, mark, checksum = text.rpartition("checksum,")
     if not mark or checksum.strip() != f"{zlib.crc32(content.encode()):08x}":
         raise _damaged(file)
     try:
         lines = list(csv.reader(io.StringIO(content, newline=""), strict=True))
-        (_, kit_of), (_, reader), names = lines[:3]
-        return kit_of, reader, [dict(zip(names, row, strict=True)) for row in lines[3:]]
+        (_, source), (_, reader), names = lines[:3]
+        return source, reader, [dict(zip(names, row, strict=True)) for row in lines[3:]]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{line(file)}: cannot be read as answers ({error})") from None
 
 
 def _json(file: Path, text: str) -> tuple[str, str, list[Row]]:
+    """The kit's hash, the reader and the answers."""
     try:
-        said = json.loads(text)
-        checksum = said.pop("checksum")
-        again = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
+        content = json.loads(text)
+        checksum = content.pop("checksum")
+        again = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
         if checksum != f"{zlib.crc32(again.encode()):08x}":
             raise _damaged(file)
-        rows: list[Row] = [{k: str(v) for k, v in row.items()} for row in said["answers"]]
-        return said["kit"], said["reader"], rows
+        rows: list[Row] = [{k: str(v) for k, v in row.items()} for row in content["answers"]]
+        return content["kit"], content["reader"], rows
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise

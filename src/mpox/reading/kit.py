@@ -1,7 +1,7 @@
-"""The kit: pictures without anything that says which are real, in one file that needs no network.
+"""The kit of a reading study: one offline file in which nothing tells real from synthetic.
 
-What is drawn is a function of the seed, but for identifiers, which are random: whoever has the code
-and the seed could else work out which picture is which.
+The seed decides everything that is drawn, except the identifiers, which are random. Otherwise
+anyone with the code and the seed could work out which picture is which.
 """
 
 import base64
@@ -14,95 +14,140 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpox.core import images, listing, table
+from mpox.core import images
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.core.seeds import derive
 from mpox.params import Reading
 
-# Identifiers, the kit's and the check begin with a letter: spreadsheets take hexadecimal digits, as
-# 73928e030112, for a number.
+# Identifiers, the kit's hash and the check begin with a letter, because spreadsheets read digits
+# such as 73928e030112 as a number.
 KEY_COLUMNS = ("id", "class", "repeat_of", "file", "kit", "check")
 REAL, SYNTHETIC = "real", "synthetic"
-QUALITIES = (95, 90, 85, 80, 70, 60, 50)  # of all JPEGs, 4:4:4: the first that fits in …
-MOST_BYTES = 14_500_000  # … a file that is opened and mailed without trouble
-FEWEST = 2  # pictures of either class
+QUALITIES = (95, 90, 85, 80, 70, 60, 50)  # of all JPEGs, 4:4:4: the first that fits into …
+MOST_BYTES = 14_500_000  # … a file that mail programs and browsers take
+FEWEST = 2  # pictures of each class
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Kit:
-    """A reading study's two files, and what is in them."""
+    """The two files of a reading study, and what they hold."""
 
     content: dict[str, Any]  # what the page holds: `kit` (its hash), `pictures`, the questions
     key: str  # key.csv
     counts: dict[str, int]  # of real, synthetic, repeated and training pictures
 
 
-def build(real: Path, synthetic: Path, settings: Reading, side: int, seed: int) -> Kit:
+class Case(NamedTuple):
+    """A picture with its class."""
+
+    kind: str
+    path: Path
+
+
+class Cases(NamedTuple):
+    """The pictures of a kit."""
+
+    shown: list[Case]
+    repeats: list[Case]  # some of `shown`, again
+    training: list[Case]  # none of `shown`, with the answer
+
+
+def build(real: PictureSet, synthetic: PictureSet, settings: Reading, side: int, seed: int) -> Kit:
     """A kit of `settings.pictures` test photos and as many synthetic pictures, drawn by `seed`.
 
-    One photo a patient first; fewer of both where there are fewer of one. `settings.repeats` of
-    them, half of either class, are shown twice. `settings.training` cases of either class, of none
-    of the others, are shown first with the answer: of these alone the page holds the class.
+    A second photo of a patient comes only after one of every patient. Both classes shrink alike
+    where one has too few pictures. `settings.repeats` pictures, half of each class, appear twice.
+    `settings.training` further cases of each class come first, with the answer: the page holds the
+    class of these alone.
     """
     rng = np.random.default_rng(derive(seed, "reading"))
-    every = {REAL: _by_patient(real, rng), SYNTHETIC: _shuffled(synthetic, rng)}
-    given = min(map(len, every.values()))
-    number = min(settings.pictures, given - settings.training)
-    if number < FEWEST:
-        least = min(every, key=lambda kind: len(every[kind]))
-        raise InputError(
-            f"reading: {len(every[least])} {least} pictures, {settings.training} of them for "
-            f"training; expected {FEWEST} or more to read"
-        )
-    chosen = [(kind, path) for kind, paths in every.items() for path in paths[:number]]
-    repeats = [
-        (kind, paths[i])
-        for k, (kind, paths) in enumerate(every.items())
-        for i in rng.permutation(number)[: (min(settings.repeats, 2 * number) + 1 - k) // 2]
-    ]
+    cases = _draw(real, synthetic, settings, rng)
+    judged = cases.shown + cases.repeats
+    encoded = _encode([case.path for case in judged + cases.training], side)
+    ids = [f"p{secrets.token_hex(6)}" for _ in judged]
+    sources = dict(zip(ids, encoded, strict=False))
     lessons = [
-        (kind, path)
-        for kind, paths in every.items()
-        for path in paths[number : number + settings.training]
+        {"class": case.kind, "src": source}
+        for case, source in zip(cases.training, encoded[len(judged) :], strict=True)
     ]
-    encoded = _encode([path for _, path in [*chosen, *repeats, *lessons]], side)
-    shown, taught = encoded[: len(chosen) + len(repeats)], encoded[len(chosen) + len(repeats) :]
-    ids = [f"p{secrets.token_hex(6)}" for _ in shown]
-    first = {path: own for (_, path), own in zip(chosen, ids, strict=False)}
-    key = io.StringIO(newline="")
-    rows = csv.writer(key, lineterminator="\n")
-    rows.writerow(KEY_COLUMNS)
-    entries = []
-    for k, ((kind, path), own) in enumerate(zip([*chosen, *repeats], ids, strict=True)):
-        again = first[path] if k >= len(chosen) else ""
-        entries.append((own, kind, again, f"{path.parent.name}/{path.name}", fingerprint(ids)))
-    rows.writerows((*entry, check(entry)) for entry in sorted(entries))
-    order = rng.permutation(len(lessons))
     content = {
         "kit": fingerprint(ids),
         "side": side,
-        "pictures": [
-            {"id": own, "src": _uri(data)} for own, data in sorted(zip(ids, shown, strict=True))
-        ],
-        "lessons": [{"class": lessons[k][0], "src": _uri(taught[k])} for k in order],
+        "pictures": [{"id": own, "src": sources[own]} for own in sorted(ids)],
+        "lessons": [lessons[k] for k in rng.permutation(len(lessons))],
         "questions": questions(settings),
     }
-    counts = {REAL: number, SYNTHETIC: number, "repeats": len(repeats), "training": len(lessons)}
-    return Kit(content, key.getvalue(), counts)
+    number = len(cases.shown) // 2
+    counts = {REAL: number, SYNTHETIC: number, "repeats": len(cases.repeats)}
+    return Kit(content, _key(judged, ids), counts | {"training": len(lessons)})
+
+
+def _draw(
+    real: PictureSet, synthetic: PictureSet, settings: Reading, rng: np.random.Generator
+) -> Cases:
+    pools = {REAL: _by_patient(real, rng), SYNTHETIC: _shuffled(synthetic, rng).paths}
+    fewest = min(pools, key=lambda kind: len(pools[kind]))
+    number = min(settings.pictures, len(pools[fewest]) - settings.training)
+    if number < FEWEST:
+        raise InputError(
+            f"reading: {len(pools[fewest])} {fewest} pictures, {settings.training} of them for "
+            f"training; expected at least {FEWEST} others to read"
+        )
+    repeats = min(settings.repeats, 2 * number)
+    cases = Cases([], [], [])
+    for k, (kind, paths) in enumerate(pools.items()):
+        again = rng.permutation(number)[: (repeats + 1 - k) // 2]
+        cases.shown.extend(Case(kind, path) for path in paths[:number])
+        cases.repeats.extend(Case(kind, paths[i]) for i in again)
+        lessons = paths[number : number + settings.training]
+        cases.training.extend(Case(kind, path) for path in lessons)
+    return cases
+
+
+def _by_patient(pictures: PictureSet, rng: np.random.Generator) -> list[Path]:
+    """In random order, a photo of every patient, then a second of those who have one, …"""
+    shuffled = _shuffled(pictures, rng)
+    earlier: dict[str, int] = {}
+    turns = []
+    for patient in shuffled.patients:
+        turns.append(earlier.get(patient, 0))
+        earlier[patient] = turns[-1] + 1
+    return [shuffled.paths[i] for i in np.argsort(turns, kind="stable")]
+
+
+def _shuffled(pictures: PictureSet, rng: np.random.Generator) -> PictureSet:
+    return pictures.subset(rng.permutation(len(pictures)).tolist())
+
+
+def _key(cases: Sequence[Case], ids: Sequence[str]) -> str:
+    """key.csv, a line for each picture in the order of identifiers."""
+    first: dict[Path, str] = {}
+    entries = []
+    for case, own in zip(cases, ids, strict=True):
+        original = first.setdefault(case.path, own)
+        file = f"{case.path.parent.name}/{case.path.name}"
+        repeat_of = "" if original == own else original
+        entries.append((own, case.kind, repeat_of, file, fingerprint(ids)))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(KEY_COLUMNS)
+    writer.writerows((*entry, check(entry)) for entry in sorted(entries))
+    return text.getvalue()
 
 
 def fingerprint(ids: Sequence[str]) -> str:
-    """The kit's hash, which ties answers to it: of its random identifiers."""
+    """The kit's hash, made of its random identifiers; answers carry it."""
     return f"k{_digest(sorted(ids))}"
 
 
 def check(values: Sequence[str]) -> str:
-    """What a line of the key ends in, so that a changed one is noticed: a hash of the others."""
+    """The hash at the end of a line of the key, which shows whether the line was changed."""
     return f"c{_digest(values)}"
 
 
@@ -111,64 +156,43 @@ def _digest(values: Sequence[str]) -> str:
 
 
 def questions(settings: Reading) -> list[dict[str, Any]]:
-    """Asked of every picture, in this order: nothing about real or synthetic before the last."""
+    """The questions about every picture, in order; real or synthetic comes last."""
     sure = ("guessing", "unsure", "fairly sure", "sure", "certain")
     quality = ("unusable", "poor", "fair", "good", "excellent")
-    realism = ("not at all", "hardly", "in part", "largely", "fully")
+    realism = ("not at all", "slightly", "partly", "largely", "fully")
     asked = {
         "diagnosis": ("Which diagnosis?", settings.diagnoses),
-        "diagnosis_confidence": ("How sure are you of it?", sure),
-        "quality": ("How good is the picture, to judge by?", quality),
+        "diagnosis_confidence": ("How sure are you of the diagnosis?", sure),
+        "quality": ("How good is the picture for a diagnosis?", quality),
         "features": ("Which of these do you see?", settings.features),
-        "tone": ("Is the skin's tone plausible?", ("no", "unsure", "yes")),
-        "site": ("Which site of the body could it be?", settings.sites),
-        "realism": ("How realistic is it?", realism),
-        "class": ("Is it a real photo, or synthetic?", (REAL, SYNTHETIC)),
+        "tone": ("Is the skin tone plausible?", ("no", "unsure", "yes")),
+        "site": ("Which body site could it be?", settings.sites),
+        "realism": ("How realistic is the picture?", realism),
+        "class": ("Is it a real photo or synthetic?", (REAL, SYNTHETIC)),
         "class_confidence": ("How sure are you of that?", sure),
     }
-    found: list[dict[str, Any]] = [
+    choices: list[dict[str, Any]] = [
         {"name": name, "ask": ask, "options": list(options), "many": name == "features"}
         for name, (ask, options) in asked.items()
     ]
-    reason = {"name": "reason", "ask": "What gave it away? (may be left empty)", "text": True}
-    return [*found, reason]
+    reason = {"name": "reason", "ask": "What gave it away? (optional)", "text": True}
+    return [*choices, reason]
 
 
-def _by_patient(folder: Path, rng: np.random.Generator) -> list[Path]:
-    """The photos in random order: one of each patient, then a second of each that has one, …"""
-    paths = _shuffled(folder, rng)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    groups, _ = table.groups(folder, names)
-    seen: dict[str, int] = {}
-    turn = []
-    for group in groups:
-        turn.append(seen.get(group, 0))
-        seen[group] = turn[-1] + 1
-    return [paths[i] for i in np.argsort(turn, kind="stable")]
+def _encode(paths: Sequence[Path], side: int) -> list[str]:
+    """Every picture through one decoder, side and encoder, as data: addresses of one length.
 
-
-def _shuffled(folder: Path, rng: np.random.Generator) -> list[Path]:
-    paths = listing.find(folder)[0]
-    return [paths[i] for i in rng.permutation(len(paths))]
-
-
-def _encode(paths: Sequence[Path], side: int) -> list[bytes]:
-    """One decoder, side and encoder, no metadata, whatever the files were; of one length.
-
-    Padded by zeros behind the end of the picture, where no program looks.
+    No metadata. The padding, zeros, follows the end of the picture, where no program looks.
     """
     pictures = [images.recode(images.square(images.read(path), side)) for path in paths]
-    each: list[bytes] = []
+    files: list[bytes] = []
     for quality in QUALITIES:
-        each = [images.encode(picture, quality=quality) for picture in pictures]
-        if len(each) * max(map(len, each)) * 4 / 3 <= MOST_BYTES:
+        files = [images.encode(picture, quality=quality) for picture in pictures]
+        if len(files) * max(map(len, files)) * 4 / 3 <= MOST_BYTES:
             break
-    longest = max(map(len, each))
-    return [data.ljust(longest, b"\0") for data in each]
-
-
-def _uri(data: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+    longest = max(map(len, files))
+    padded = [data.ljust(longest, b"\0") for data in files]
+    return [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in padded]
 
 
 def page(kit: Kit) -> str:

@@ -1,7 +1,8 @@
-"""What readers' answers say: signal detection, agreement, and intervals over readers and pictures.
+"""Formulas of a reading study: signal detection, agreement, intervals over readers and pictures.
 
-Synthetic is the signal: sensitivity is the share of synthetic pictures that are called so,
-specificity that of real photos. Readers are R, pictures N; a call is 1 for synthetic.
+Synthetic is the signal: sensitivity is the share of synthetic pictures called synthetic,
+specificity the share of real photos called real. R readers call N pictures; a call of 1 means
+"synthetic".
 """
 
 from collections.abc import Callable, Sequence
@@ -17,27 +18,28 @@ from mpox.statistics import roc
 from mpox.statistics.estimate import Estimate
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (R×N calls or ratings, N truth) → R
+Groups = Sequence[str] | np.ndarray | None  # N: pictures of one patient share a value
 
 
 def sensitivity(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: of the synthetic pictures, how many are called so."""
+    """R: the share of synthetic pictures called synthetic."""
     return calls[:, synthetic].mean(1)
 
 
 def specificity(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: of the real photos, how many are called real."""
+    """R: the share of real photos called real."""
     return 1 - calls[:, ~synthetic].mean(1)
 
 
 def accuracy(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: mean of sensitivity and specificity, which is the share right where both are as many."""
+    """R: the mean of sensitivity and specificity; with equal classes, the share of right calls."""
     return (sensitivity(calls, synthetic) + specificity(calls, synthetic)) / 2
 
 
 def _rates(calls: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hit and false-alarm rates by the log-linear correction (Hautus 1995): no infinite d′."""
+    """Hit and false-alarm rates; the log-linear correction (Hautus 1995) keeps d′ finite."""
     hits, alarms = calls[:, synthetic], calls[:, ~synthetic]
-    return tuple((each.sum(1) + 0.5) / (each.shape[1] + 1) for each in (hits, alarms))
+    return tuple((part.sum(1) + 0.5) / (part.shape[1] + 1) for part in (hits, alarms))
 
 
 def d_prime(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
@@ -47,38 +49,39 @@ def d_prime(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
 
 
 def criterion(calls: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: c = −(Φ⁻¹(hits) + Φ⁻¹(false alarms))/2; above 0 who calls real when in doubt."""
+    """R: c = −(Φ⁻¹(hits) + Φ⁻¹(false alarms))/2, positive for readers who tend to call "real"."""
     hits, alarms = _rates(calls, synthetic)
     return -(ndtri(hits) + ndtri(alarms)) / 2
 
 
 def auroc(ratings: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """R: area under the ROC curve of ratings, higher for synthetic."""
-    return np.array([roc.auroc(each, synthetic)[0] for each in ratings])
+    return np.array([roc.auroc(row, synthetic)[0] for row in ratings])
 
 
 def difference(values: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """R: mean of real photos minus that of synthetic pictures."""
+    """R: the mean over real photos minus the mean over synthetic pictures."""
     return values[:, ~synthetic].mean(1) - values[:, synthetic].mean(1)
 
 
 def pooled(
     statistic: Statistic,
-    given: np.ndarray,
+    values: np.ndarray,
     synthetic: np.ndarray,
-    groups: Sequence[str] | None = None,
+    groups: Groups = None,
     confidence: float = 0.95,
 ) -> Estimate:
-    """The readers' mean of a statistic, with an interval over other readers *and* other pictures.
+    """The mean of a statistic over readers; the interval covers other readers *and* pictures.
 
-    Obuchowski & Rockette's model (1995) of one condition: Var = (MS(R) + R·Cov₂)/R, with the
-    readers' mean square and the covariance of two readers' values over pictures, by the jackknife
-    that leaves out one picture (of `groups`, one patient's), never below 0; Hillis' degrees of
-    freedom (2007): (MS(R) + R·Cov₂)² / (MS(R)²/(R−1)). Of one reader only pictures are random.
+    Obuchowski & Rockette's model (1995) for one condition: Var = (MS(R) + R·Cov₂)/R. MS(R) is the
+    mean square of the readers; Cov₂, the covariance of two readers' values over pictures, comes
+    from a jackknife that leaves out one picture (or one of `groups`) and is at least 0. Degrees of
+    freedom by Hillis (2007): (MS(R) + R·Cov₂)² / (MS(R)²/(R−1)). With a single reader the interval
+    covers other pictures only.
     """
-    value = statistic(given, synthetic)
+    value = statistic(values, synthetic)
     readers = len(value)
-    left_out = _jackknife(statistic, given, synthetic, groups)
+    left_out = _jackknife(statistic, values, synthetic, groups)
     number = len(left_out)
     off = left_out - left_out.mean(0)
     covariance = (number - 1) / number * off.T @ off
@@ -96,14 +99,14 @@ def pooled(
 
 
 def _jackknife(
-    statistic: Statistic, given: np.ndarray, synthetic: np.ndarray, groups: Sequence[str] | None
+    statistic: Statistic, values: np.ndarray, synthetic: np.ndarray, groups: Groups
 ) -> np.ndarray:
     """G×R: the statistic without each picture, or without each of `groups`."""
-    whose = (
+    numbers = (
         np.arange(len(synthetic)) if groups is None else np.unique(groups, return_inverse=True)[1]
     )
-    keep = [whose != group for group in range(whose.max() + 1)]
-    return np.stack([statistic(given[:, each], synthetic[each]) for each in keep])
+    kept = [numbers != group for group in range(numbers.max() + 1)]
+    return np.stack([statistic(values[:, rest], synthetic[rest]) for rest in kept])
 
 
 def equivalent(
@@ -111,11 +114,11 @@ def equivalent(
     calls: np.ndarray,
     synthetic: np.ndarray,
     margin: float,
-    groups: Sequence[str] | None = None,
+    groups: Groups = None,
 ) -> bool:
     """Whether accuracy is within ½ ± margin: two one-sided tests at 5 % (an interval of 90 %)."""
-    of = pooled(statistic, calls, synthetic, groups, confidence=0.9)
-    return 0.5 - margin < of.low and of.high < 0.5 + margin
+    interval = pooled(statistic, calls, synthetic, groups, confidence=0.9)
+    return 0.5 - margin < interval.low and interval.high < 0.5 + margin
 
 
 def kappa(calls: np.ndarray) -> float:
@@ -125,5 +128,5 @@ def kappa(calls: np.ndarray) -> float:
 
 
 def alpha(ratings: np.ndarray) -> float:
-    """Krippendorff's α of R×N ordinal ratings; NaN is what was not rated."""
+    """Krippendorff's α of R×N ordinal ratings; NaN marks a missing rating."""
     return float(krippendorff.alpha(ratings, level_of_measurement="ordinal"))

@@ -1,100 +1,171 @@
-"""All that a reading study says: of each reader, of all, of whom. docs/reading.md explains each."""
+"""Every number of a reading study: of all readers, of each reader and by tone (docs/reading.md)."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 
-from mpox.core import images, table
+from mpox.core import images
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.params import Reading
 from mpox.reading import kit, scores
 from mpox.reading.answers import Answers, Row
 from mpox.statistics import rates, tone
 from mpox.statistics.estimate import ALL, Estimate, Metrics
 
-FEWEST = 5  # pictures of either class of a tone, from which on it is judged
+FEWEST = 5  # pictures of each class that a tone needs to be scored by itself
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What R readers answered about the same N pictures."""
+
+    synthetic: np.ndarray  # N, the truth
+    patients: np.ndarray  # N; each synthetic picture counts as a patient
+    tones: np.ndarray  # N, measured in the picture
+    calls: np.ndarray  # R×N, 1 for "synthetic"
+    ratings: np.ndarray  # R×N, from −5, certainly real, to 5, certainly synthetic
+    realism: np.ndarray  # R×N, 1 to 5
+    mpox: np.ndarray  # R×N, 1 for a diagnosis of mpox
+
+    def subset(self, chosen: np.ndarray) -> Self:
+        """The judgements of the chosen pictures, a boolean array of N."""
+        return type(self)(*(getattr(self, field.name)[..., chosen] for field in fields(self)))
+
+    def pooled(self, statistic: scores.Statistic, values: np.ndarray) -> Estimate:
+        return scores.pooled(statistic, values, self.synthetic, self.patients)
+
+    def counts(self) -> tuple[int, int]:
+        """The numbers of real and of synthetic pictures."""
+        return int((~self.synthetic).sum()), int(self.synthetic.sum())
 
 
 def measure(
     key: Mapping[str, Row],
     readers: Sequence[Answers],
     settings: Reading,
-    folders: Mapping[str, Path],
+    pictures: Mapping[str, PictureSet],
     side: int,
 ) -> Metrics:
-    """Of all readers, of each and by tone; readers are R1, R2, … in the order of their codes.
+    """Scores for all readers, for each and by tone; readers are R1, R2, … in the order of codes.
 
-    `folders`: where the files of the key lie, by the name before the slash. Repeats serve
-    consistency alone. A picture that some reader left out counts for none.
+    `pictures`: the sets that the key's files come from, by the folder's name. Repeats count for
+    consistency alone. A picture that any reader left out is excluded for all readers.
     """
-    ids = [own for own, row in key.items() if not row["repeat_of"]]
-    ids = [own for own in ids if all(own in reader.rows for reader in readers)]
-    synthetic = np.array([key[own]["class"] == kit.SYNTHETIC for own in ids], bool)
-    if min(synthetic.sum(), (~synthetic).sum()) < kit.FEWEST:
-        raise InputError(f"reading: {len(ids)} pictures are answered by all readers; expected more")
-    files = [_file(key[own]["file"], folders) for own in ids]
-    groups, tones = _patients(files), _tones(files, side)
-    scale = {question["name"]: question.get("options", []) for question in kit.questions(settings)}
-
-    def asked(name: str) -> np.ndarray:
-        """R×N: which of its options, from 0."""
-        return np.array(
-            [[scale[name].index(reader.rows[own][name]) for own in ids] for reader in readers]
-        )
-
-    try:
-        calls = asked("class").astype(float)
-        sure, realism, diagnosis = map(asked, ("class_confidence", "realism", "diagnosis"))
-    except (ValueError, KeyError) as error:
-        raise InputError(f"reading: an answer is none of params.yaml's options: {error}") from None
-    ratings = np.where(calls == 1, sure + 1, -sure - 1)
-    mpox = (diagnosis == 0).astype(float)
-
-    def pooled(statistic: scores.Statistic, given: np.ndarray) -> Estimate:
-        return scores.pooled(statistic, given, synthetic, groups)
-
-    right = calls == synthetic
-    equivalent = scores.equivalent(scores.accuracy, calls, synthetic, settings.margin, groups)
+    judgements = _collect(key, readers, settings, pictures, side)
+    real, synthetic = judgements.counts()
     identity = {
         "kit": kit.fingerprint(list(key)),
         "readers": len(readers),
-        "n_real": int((~synthetic).sum()),
-        "n_synthetic": int(synthetic.sum()),
+        "n_real": real,
+        "n_synthetic": synthetic,
         "margin": settings.margin,
     }
-    measures = {
-        "accuracy": pooled(scores.accuracy, calls),
-        "sensitivity": pooled(scores.sensitivity, calls),
-        "specificity": pooled(scores.specificity, calls),
-        "d_prime": pooled(scores.d_prime, calls),
-        "criterion": pooled(scores.criterion, calls),
-        "auroc": pooled(scores.auroc, ratings),
-        "equivalent": Estimate(int(equivalent)),
-        "realism_real": Estimate(float(1 + realism[:, ~synthetic].mean())),
-        "realism_synthetic": Estimate(float(1 + realism[:, synthetic].mean())),
-        "realism_off": pooled(scores.difference, realism.astype(float)),
-        "mpox_real": Estimate(float(mpox[:, ~synthetic].mean())),
-        "mpox_synthetic": Estimate(float(mpox[:, synthetic].mean())),
-        "mpox_off": pooled(scores.difference, mpox),
-        **_agreement(calls, realism),
-        **_consistency(key, readers),
-    }
-    by_reader = {
-        f"reader: R{k}": _reader(right[k - 1], calls[k - 1 : k], ratings[k - 1 : k], synthetic)
-        for k in range(1, len(readers) + 1)
-    }
+    measures = _of_all(judgements, settings.margin) | _consistency(key, readers)
+    by_reader = {f"reader: R{k + 1}": _of_one(judgements, k) for k in range(len(readers))}
     return Metrics(
-        {ALL: measures, **by_reader, **_by_tone(calls, synthetic, tones, groups)},
+        {ALL: measures, **by_reader, **_by_tone(judgements)},
         identity,
         headlines={"reader_accuracy": measures["accuracy"].value},
     )
 
 
-def _reader(
-    right: np.ndarray, calls: np.ndarray, ratings: np.ndarray, synthetic: np.ndarray
-) -> dict[str, Estimate]:
-    """One reader's, with exact intervals."""
+def _collect(
+    key: Mapping[str, Row],
+    readers: Sequence[Answers],
+    settings: Reading,
+    pictures: Mapping[str, PictureSet],
+    side: int,
+) -> Judgements:
+    """Every picture that all readers answered, once."""
+    ids = [
+        picture
+        for picture, row in key.items()
+        if not row["repeat_of"] and all(picture in reader.rows for reader in readers)
+    ]
+    synthetic = np.array([key[picture]["class"] == kit.SYNTHETIC for picture in ids], bool)
+    if min(synthetic.sum(), (~synthetic).sum()) < kit.FEWEST:
+        raise InputError(
+            f"reading: all readers answered {(~synthetic).sum()} real and {synthetic.sum()} "
+            f"synthetic pictures; expected at least {kit.FEWEST} of each"
+        )
+    options = {
+        question["name"]: question["options"]
+        for question in kit.questions(settings)
+        if "options" in question
+    }
+
+    def choices(question: str) -> np.ndarray:
+        """R×N: the place of each answer among the question's options."""
+        answers = [[reader.rows[picture][question] for picture in ids] for reader in readers]
+        try:
+            return np.array([[options[question].index(one) for one in row] for row in answers])
+        except ValueError as error:
+            raise InputError(
+                f"reading: an answer to {question!r} is not among its options ({error}); expected "
+                "the options of `reading` in params.yaml with which the kit was made"
+            ) from None
+
+    calls, sure = choices("class").astype(float), choices("class_confidence")
+    patients, tones = _look_up([key[picture]["file"] for picture in ids], pictures, side)
+    return Judgements(
+        synthetic,
+        patients,
+        tones,
+        calls,
+        ratings=np.where(calls == 1, sure + 1, -sure - 1),
+        realism=choices("realism") + 1.0,
+        mpox=(choices("diagnosis") == 0).astype(float),
+    )
+
+
+def _look_up(
+    files: Sequence[str], pictures: Mapping[str, PictureSet], side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The patient and the tone of each file, N and N."""
+    places = {
+        f"{folder}/{name}": (shown, place)
+        for folder, shown in pictures.items()
+        for place, name in enumerate(shown.names)
+    }
+    patients, tones = [], []
+    for file in files:
+        if file not in places:
+            raise InputError(
+                f"{file}: no such picture, but the key names it; restore the pictures from which "
+                "the kit was made"
+            )
+        shown, place = places[file]
+        patients.append(f"{shown.folder} {shown.patients[place]}")
+        angle = tone.typology_angle(images.square(images.read(shown.paths[place]), side))
+        tones.append(tone.word(angle))
+    return np.array(patients), np.array(tones)
+
+
+def _of_all(judgements: Judgements, margin: float) -> dict[str, Estimate]:
+    """The pooled scores."""
+    calls, synthetic = judgements.calls, judgements.synthetic
+    statistics = (
+        scores.accuracy, scores.sensitivity, scores.specificity, scores.d_prime, scores.criterion,
+    )  # fmt: skip
+    pooled = {each.__name__: judgements.pooled(each, calls) for each in statistics}
+    pooled["auroc"] = judgements.pooled(scores.auroc, judgements.ratings)
+    equivalent = scores.equivalent(scores.accuracy, calls, synthetic, margin, judgements.patients)
+    pooled["equivalent"] = Estimate(int(equivalent))
+    for name, values in (("realism", judgements.realism), ("mpox", judgements.mpox)):
+        pooled[f"{name}_real"] = Estimate(float(values[:, ~synthetic].mean()))
+        pooled[f"{name}_synthetic"] = Estimate(float(values[:, synthetic].mean()))
+        pooled[f"{name}_off"] = judgements.pooled(scores.difference, values)
+    return pooled | _agreement(calls, judgements.realism)
+
+
+def _of_one(judgements: Judgements, reader: int) -> dict[str, Estimate]:
+    """The scores of one reader, with exact intervals."""
+    calls, synthetic = judgements.calls[reader : reader + 1], judgements.synthetic
+    ratings = judgements.ratings[reader : reader + 1]
+    right = calls[0] == synthetic
     return {
         "accuracy": rates.share(int(right.sum()), len(right)),
         "sensitivity": rates.share(int(right[synthetic].sum()), int(synthetic.sum())),
@@ -106,66 +177,36 @@ def _reader(
 
 
 def _agreement(calls: np.ndarray, realism: np.ndarray) -> dict[str, Estimate]:
-    """Among two readers or more, where their answers vary at all."""
-    if len(calls) < 2:
-        return {}
-    found = {}
-    if len(np.unique(calls)) > 1:
-        found["kappa_class"] = Estimate(scores.kappa(calls))
-    if len(np.unique(realism)) > 1:
-        found["alpha_realism"] = Estimate(scores.alpha(realism))
-    return found
+    """Agreement of two or more readers; undefined where all answers are equal."""
+    agreement = {}
+    if len(calls) > 1 and len(np.unique(calls)) > 1:
+        agreement["kappa_class"] = Estimate(scores.kappa(calls))
+    if len(calls) > 1 and len(np.unique(realism)) > 1:
+        agreement["alpha_realism"] = Estimate(scores.alpha(realism))
+    return agreement
 
 
 def _consistency(key: Mapping[str, Row], readers: Sequence[Answers]) -> dict[str, Estimate]:
-    """Of pictures shown twice: how often the same reader calls both the same."""
+    """Of the pictures shown twice, the share that a reader called the same both times."""
     pairs = [
-        reader.rows[own]["class"] == reader.rows[row["repeat_of"]]["class"]
+        reader.rows[again]["class"] == reader.rows[row["repeat_of"]]["class"]
         for reader in readers
-        for own, row in key.items()
-        if row["repeat_of"] and own in reader.rows and row["repeat_of"] in reader.rows
+        for again, row in key.items()
+        if row["repeat_of"] and again in reader.rows and row["repeat_of"] in reader.rows
     ]
     return {"consistency": rates.share(sum(pairs), len(pairs))} if pairs else {}
 
 
-def _by_tone(
-    calls: np.ndarray, synthetic: np.ndarray, tones: np.ndarray, groups: list[str]
-) -> dict[str, dict[str, Estimate]]:
-    """Accuracy by the tone measured in the picture, where both classes have enough of it."""
-    found: dict[str, dict[str, Estimate]] = {}
+def _by_tone(judgements: Judgements) -> dict[str, dict[str, Estimate]]:
+    """Counts by tone, and accuracy where each class has enough pictures."""
+    groups: dict[str, dict[str, Estimate]] = {}
     for word in tone.BANDS:
-        own = tones == word
-        counts = int((own & ~synthetic).sum()), int((own & synthetic).sum())
-        if not any(counts):
+        subset = judgements.subset(judgements.tones == word)
+        real, synthetic = subset.counts()
+        if not real + synthetic:
             continue
-        group = f"tone: {word}"
-        found[group] = {"n_real": Estimate(counts[0]), "n_synthetic": Estimate(counts[1])}
-        if min(counts) >= FEWEST:
-            whose = [groups[i] for i in np.flatnonzero(own)]
-            of = scores.pooled(scores.accuracy, calls[:, own], synthetic[own], whose)
-            found[group]["accuracy"] = of
-    return found
-
-
-def _file(said: str, folders: Mapping[str, Path]) -> Path:
-    folder, _, name = said.partition("/")
-    path = folders.get(folder, Path(folder)) / name
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, and the key names it; expected the kit's run")
-    return path
-
-
-def _patients(files: Sequence[Path]) -> list[str]:
-    """Whose each picture is; a synthetic one is by itself."""
-    found: dict[Path, str] = {}
-    for folder in {file.parent for file in files}:
-        own = [file for file in files if file.parent == folder]
-        groups, _ = table.groups(folder, [file.name for file in own])
-        found |= {f: f"{folder} {group}" for f, group in zip(own, groups, strict=True)}
-    return [found[file] for file in files]
-
-
-def _tones(files: Sequence[Path], side: int) -> np.ndarray:
-    return np.array(
-        [tone.word(tone.typology_angle(images.square(images.read(f), side))) for f in files]
-    )
+        groups[f"tone: {word}"] = {"n_real": Estimate(real), "n_synthetic": Estimate(synthetic)}
+        if min(real, synthetic) >= FEWEST:
+            accuracy = subset.pooled(scores.accuracy, subset.calls)
+            groups[f"tone: {word}"]["accuracy"] = accuracy
+    return groups

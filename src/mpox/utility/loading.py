@@ -37,7 +37,7 @@ def load(pictures: Pictures, extractor: features.Extractor, vae: Any, side: int)
     real, masked, pixels = {}, {}, {}
     for part, mpox in pictures.mpox.items():
         controls = pictures.controls[part]
-        shown = pixels[part] = feature_set.read(mpox.paths + controls.paths, side)
+        shown = pixels[part] = feature_set.read_pixels(mpox.paths + controls.paths, side)
         real[part] = Photos(
             look(shown),
             [MPOX] * len(mpox) + [row["label"] for row in controls.rows],
@@ -50,11 +50,11 @@ def load(pictures: Pictures, extractor: features.Extractor, vae: Any, side: int)
     mpox_variants = find_variants(pictures.mpox["train"], pictures.variants)
     control_variants = find_variants(pictures.controls["train"], pictures.control_variants)
     variants = [
-        feature_set.read(one + other, side)
+        feature_set.read_pixels(one + other, side)
         for one, other in zip(mpox_variants, control_variants, strict=True)
     ]
-    synthetic = feature_set.read(pictures.synthetic.paths, side)
-    placebo = feature_set.read(pictures.placebo.paths, side)
+    synthetic = feature_set.read_pixels(pictures.synthetic.paths, side)
+    placebo = feature_set.read_pixels(pictures.placebo.paths, side)
     train, encoded = real["train"], encode(pixels["train"])
     return Sets(
         Version(train, [look(each) for each in variants]),

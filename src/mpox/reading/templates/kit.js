@@ -6,7 +6,7 @@ const show = (name) => {
   main.querySelector("input, button")?.focus();
 };
 
-// A reader's own order: Fisher and Yates' shuffle by a generator (mulberry32) seeded with kit and code.
+// Each reader's order: a Fisher-Yates shuffle by mulberry32, seeded with the kit and the reader's code.
 function order(code, number) {
   let seed = 2166136261;
   for (const c of content.kit + "/" + code) seed = Math.imul(seed ^ c.codePointAt(0), 16777619);
@@ -33,9 +33,9 @@ function crc32(text) {
   return (~crc >>> 0).toString(16).padStart(8, "0");
 }
 
-// ---------------------------------------------------------------- answers, kept as they come
+// ---------------------------------------------------------------- answers, stored after every picture
 
-let state; // code, and the answers so far, each with its picture's id
+let state; // the code, and the answers so far, each with its picture's id
 const place = (code) => `reading ${content.kit} ${code}`;
 function keep() {
   localStorage.setItem(place(state.code), JSON.stringify(state));
@@ -50,10 +50,10 @@ function table() {
 
 function file(as) {
   const text = table();
-  const said = { kit: content.kit, reader: state.code, answers: state.answers };
+  const answers = { kit: content.kit, reader: state.code, answers: state.answers };
   return as === "csv"
     ? text + `checksum,${crc32(text)}\n`
-    : JSON.stringify({ ...said, checksum: crc32(JSON.stringify(said)) });
+    : JSON.stringify({ ...answers, checksum: crc32(JSON.stringify(answers)) });
 }
 
 function end() {
@@ -64,17 +64,17 @@ function end() {
       link.href = URL.createObjectURL(new Blob([file(button.dataset.as)], { type: "text/plain" }));
       link.download = `reading-${content.kit}-${state.code}.${button.dataset.as}`;
       link.click();
-      main.querySelector(".said").textContent = `Saved as ${link.download}, where your browser puts downloads.`;
+      main.querySelector(".saved").textContent = `Saved in your downloads folder as ${link.download}.`;
     });
   }
 }
 
-// ---------------------------------------------------------------- one picture after the other
+// ---------------------------------------------------------------- one picture after another
 
 function enlarge(image) {
-  // Whole multiples of the picture's pixels, or of its half where the screen is small: nothing is blurred.
-  const room = image.parentElement;
-  const most = Math.min(room.clientWidth, room.clientHeight) * devicePixelRatio;
+  // By whole multiples, so that nothing is blurred; a picture larger than the screen is shrunk to fit.
+  const frame = image.parentElement;
+  const most = Math.min(frame.clientWidth, frame.clientHeight) * devicePixelRatio;
   const times = most >= content.side ? Math.floor(most / content.side) : most / content.side;
   image.style.width = image.style.height = `${(content.side * times) / devicePixelRatio}px`;
 }
@@ -88,12 +88,12 @@ function picture(src, id, number, total, questions, done) {
   window.onresize = () => enlarge(image);
   main.querySelector("progress").max = total;
   main.querySelector("progress").value = number;
-  main.querySelector(".left").textContent = `${id ? "picture" : "for training:"} ${number + 1} of ${total}`;
+  main.querySelector(".left").textContent = `${id ? "Picture" : "Training:"} ${number + 1} of ${total}`;
   const started = performance.now();
   const seconds = () => Math.round((performance.now() - started) / 100) / 10;
   const clock = setInterval(() => {
-    const found = main.querySelector(".clock");
-    if (found) found.textContent = `${Math.round(seconds())} s`;
+    const shown = main.querySelector(".clock");
+    if (shown) shown.textContent = `${Math.round(seconds())} s`;
   }, 1000);
   const answer = { id };
   ask(questions, answer, () => {
@@ -124,7 +124,7 @@ function ask(questions, answer, done) {
     field.setAttribute("aria-label", question.ask);
     options.append(field);
     field.focus();
-    hint.textContent = "Enter goes on";
+    hint.textContent = "Press Enter to continue";
     form.onsubmit = (event) => { event.preventDefault(); next(field.value.trim()); };
     document.onkeydown = null;
     return;
@@ -147,18 +147,18 @@ function ask(questions, answer, done) {
     return button;
   });
   const go = () => next(question.options.filter((option) => chosen.has(option)).join("; "));
-  hint.textContent = question.many ? "as many as you see, or none; Enter goes on" : "";
+  hint.textContent = question.many ? "Choose all that you see, or none" : "";
   if (question.many) {
     const button = document.createElement("button");
     button.type = "button";
-    button.innerHTML = "<kbd>Enter</kbd> go on";
+    button.innerHTML = "<kbd>Enter</kbd> continue";
     button.onclick = go;
     options.append(button);
   }
   if (document.activeElement) document.activeElement.blur();
   document.onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    // A digit is known by the key's place: with a French layout its key types & or é.
+    // By the key's place, because on a French layout the digit keys type & or é.
     const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
     const k = keys.indexOf(digit ? digit[1] : event.key.toLowerCase());
     if ((digit || event.key.length === 1) && k >= 0 && k < buttons.length) {
@@ -180,8 +180,8 @@ function lesson(k) {
   }
   const asked = questions.filter((q) => ["class", "class_confidence"].includes(q.name));
   picture(lessons[k].src, null, k, lessons.length, asked, (answer) => {
-    const right = answer.class === lessons[k].class ? "Right" : "No";
-    ask([{ name: "on", ask: `${right}: it is ${lessons[k].class}.`, options: ["go on"] }], {}, () => lesson(k + 1));
+    const verdict = answer.class === lessons[k].class ? "Right" : "Wrong";
+    ask([{ name: "on", ask: `${verdict}: it is ${lessons[k].class}.`, options: ["continue"] }], {}, () => lesson(k + 1));
   });
 }
 
@@ -208,17 +208,15 @@ for (let k = 0; k < 16; k++) {
 main.querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const code = event.target.elements.code.value;
-  let kept = null;
+  let stored = null;
   try {
-    kept = JSON.parse(localStorage.getItem(place(code)));
-    keepable();
+    stored = JSON.parse(localStorage.getItem(place(code)));
+    localStorage.setItem("reading", ""); // throws where nothing can be stored
   } catch {
-    event.target.querySelector("button").insertAdjacentText("afterend", " This browser keeps nothing for this page (a private window?): open it in an ordinary one.");
+    const warning = " This browser cannot store your answers. Open the file in an ordinary window, not a private one.";
+    event.target.querySelector("button").insertAdjacentText("afterend", warning);
     return;
   }
-  state = kept || { code, answers: [], taught: false };
+  state = stored || { code, answers: [], taught: false };
   state.taught ? read() : lesson(0);
 });
-function keepable() {
-  localStorage.setItem("reading", "");
-}
