@@ -72,9 +72,6 @@ class Judge:
         self.groups = scoring.groups(sets.test)
         self.shortcuts = shortcuts.measure_shortcuts(sets, self.scorer.times, partial(_rng, seed))
 
-    def rows(self, trained: Trained) -> list[dict[str, Any]]:
-        return arms_csv.rows(trained, self.scorer, self.groups)
-
     def estimates(self, trained: Trained) -> Estimates:
         """Of the arms, of points of the learning curve, and of shortcuts with their alarms."""
         plain, estimates = trained.versions["plain"], Estimates()
@@ -138,15 +135,16 @@ def compare_arms(sets: Sets, seed: int, networks: Networks | None = None) -> Res
     alone has a learning curve, begin with "linear: ".
     """
     judge, linear = Judge(sets, seed), _train_linear(sets, seed)
-    main, estimates, rows = linear.main, judge.estimates(linear), judge.rows(linear)
+    main, estimates, trials = linear.main, judge.estimates(linear), [linear]
     identity = _identity(sets) | {"main": main}
     if networks:
         trained = Trained("cnn", networks.train(), end_to_end.MAIN, {})
         main, beside = trained.main, {f"linear: {name}": each for name, each in estimates.items()}
-        estimates, rows = judge.estimates(trained) | beside, judge.rows(trained) + rows
+        estimates, trials = judge.estimates(trained) | beside, [trained, linear]
         identity |= {"main": main, "linear_main": linear.main}
         identity |= {"classifier": "cnn", "network": networks.recipe.name}
     headlines = {f"utility_{name}": estimates[main][name].value for name in ("auroc", "gain")}
+    rows = [row for each in trials for row in arms_csv.rows(each, judge.scorer, judge.groups)]
     return Result(Metrics(estimates, identity, headlines=headlines), rows)
 
 
