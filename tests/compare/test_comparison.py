@@ -181,21 +181,17 @@ def test_revisions_and_the_working_tree(repository):
     with pytest.raises(InputError, match="nowhere"):
         diff("nowhere")
     (repository / "metrics/evaluation.json").write_text("<<<<<<< HEAD\n{}\n=======\n{}\n")
-    with pytest.raises(InputError, match=r"the working tree: metrics/evaluation\.json: no JSON"):
+    with pytest.raises(InputError, match=r"the working tree: metrics/.*: invalid JSON"):
         diff("v0")
     (repository / "metrics/evaluation.json").unlink()
     with pytest.raises(InputError, match=r"the working tree: has no metrics/evaluation\.json"):
         diff("v0")
 
 
-def test_an_earlier_layout_is_refused_and_the_commit_that_changed_it_named(repository):
-    changed = git(repository, "rev-parse", "--short", "v0")
-    with pytest.raises(InputError) as error:
+def test_a_run_in_another_layout_is_refused(repository):
+    message = r"^earlier: metrics/evaluation\.json: is not in this version's layout"
+    with pytest.raises(InputError, match=message):
         diff("earlier", "v1")
-    assert str(error.value) == (
-        f"earlier: metrics/evaluation.json: has the layout from before commit {changed}; expected "
-        "metrics written since (by dvc repro, of readers' answers by python -m stages.reading)"
-    )
 
 
 def test_the_command_exits_1_if_the_runs_cannot_be_compared(repository):

@@ -334,10 +334,10 @@ def test_what_is_missing_is_named(tmp_path):
     (finished(tmp_path / "c").metrics / "reading.json").write_text('{"ran": true, "accuracy": 0.5}')
     (finished(tmp_path / "d").metrics / "train/metrics.json").write_text("<<<<<<<")
     for name, said in (
-        ("a", r"evaluation\.json: no JSON"),
+        ("a", r"evaluation\.json: invalid JSON"),
         ("b", r"synthetic: has no metadata\.csv"),
-        ("c", r"reading\.json: has the layout from before "),
-        ("d", r"train/metrics\.json: no JSON"),
+        ("c", r"reading\.json: is not in this version's layout"),
+        ("d", r"train/metrics\.json: invalid JSON"),
     ):
         folder = tmp_path / name
         broken = replace(
