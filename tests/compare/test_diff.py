@@ -80,7 +80,10 @@ def test_both_runs_side_by_side(inside):
     text = " ".join(found.text.split())
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
-    assert "0.8 → 0.5 (-0.3, noise ±0.071) worse, beyond noise; new is unlike real photos" in text
+    assert (
+        "0.8 → 0.5 (−0.3, noise ±0.071) worse, beyond noise; new is beyond chance of real photos"
+        in text
+    )
     assert text.count("beyond noise;") == 1 and text.count("within noise;") == 11
     # of the seeds 9 and 8, in the order of the second; red in the first, blue in the second
     assert [each[..., 0].mean() > each[..., 2].mean() for each in found.pictures] == [
@@ -97,7 +100,7 @@ def test_numbers_that_do_not_compare_have_no_verdict_but_a_page(inside):
     with pytest.raises(InputError, match="split: 89abcdef and other"):
         diff("second")
     text = " ".join(Page((inside / PAGE).read_text()).text.split())
-    assert "These numbers do not compare" in text and "split: 89abcdef and other" in text
+    assert "These numbers cannot be compared" in text and "split: 89abcdef and other" in text
     assert "noise;" not in text and "precision 0.5 0.8" in text
     assert "second, seed 8" in text and "the working tree, seed 8" in text
 
@@ -110,9 +113,9 @@ def test_pictures_that_are_not_to_be_had_are_said_to_be_missing(repository, tmp_
     diff("first")
     found = Page((copy / PAGE).read_text())
     text = " ".join(found.text.split())
-    assert "The pictures of first are not in this machine's cache" in text
+    assert "The pictures of first are neither in this machine's cache" in text
     assert "git switch --detach first && dvc repro" in text
-    assert len(found.pictures) == 1 and "the working tree, seed 8" in text and "not here" in text
+    assert len(found.pictures) == 1 and "the working tree, seed 8" in text and "missing" in text
 
 
 def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path):
@@ -141,7 +144,7 @@ def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path)
     assert "**Beyond noise: precision.**" in done.stdout
     assert "to look at in a browser: data/report/diff.html" in done.stderr
     text = " ".join(Page((copy / PAGE).read_text()).text.split())
-    assert "The pictures of first are not" in text and "The pictures of second are not" in text
+    assert "pictures of first are neither" in text and "pictures of second are neither" in text
 
 
 def test_replicates_are_points_of_their_own_beside_the_means():
@@ -155,7 +158,7 @@ def test_replicates_are_points_of_their_own_beside_the_means():
     found = Page(text)
     said = " ".join(found.text.split())
     assert "Trainings: 3 of the old and 2 of the new settings; their means, by Welch's t." in said
-    assert "0.8 → 0.59 (-0.21, noise ±0.05) worse, beyond noise" in said
+    assert "0.8 → 0.59 (−0.21, noise ±0.05) worse, beyond noise" in said
     ticks = [given["d"] for tag, given in found.elements if given.get("class") == "tick"]
     assert sum(each.endswith("v7") for each in ticks) == 3 * 12
     assert sum(each.endswith("v-7") for each in ticks) == 2 * 12

@@ -70,9 +70,9 @@ def test_every_picture_decodes(opened: Page):
 
 
 def test_the_words_are_what_the_rules_give(opened: Page, run):
-    assert opened.locator("#words .text").all_inner_texts() == [
-        sentence.text for sentence in words.section(run)["sentences"]
-    ]
+    shown = opened.locator("#words .text").all_inner_texts()
+    expected = [sentence.text for sentence in words.section(run)["sentences"]]
+    assert [text.replace("\u00a0", " ") for text in shown] == expected
 
 
 def test_hostile_text_is_shown_as_text(opened: Page):
@@ -111,7 +111,7 @@ def test_the_buttons_of_the_viewer_work(opened: Page):
     caption = opened.locator("#viewer figcaption")
     assert "1 of 4" in caption.inner_text()
     opened.get_by_label("Next picture").click()
-    assert "the training photo it is most like" in caption.inner_text()
+    assert "the training photo it resembles most" in caption.inner_text()
     opened.get_by_label("Previous picture").click()
     assert "synthetic picture" in caption.inner_text()
     opened.get_by_role("button", name="Close").click()

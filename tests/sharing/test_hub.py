@@ -43,8 +43,8 @@ def test_the_hub_reads_the_measures_and_nothing_else_goes_along(adapter, tmp_pat
     assert values["copy_rate"] == 0.01 and values["auc"] == 0.5 and values["fid_excess"] == 0
     assert loaded.data.base_model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     text = " ".join(loaded.text.split())
-    assert "does not tell 32 training patients from 26 others (AUC 0.50" in text
-    assert "as like a training photo as a copy would be" in text
+    assert "did not tell 32 training patients from 26 others (AUC 0.50" in text
+    assert "as close to a training photo as a copy would be" in text
     assert "Not for diagnosis" in text and "licence of the base model" in text
     assert "Who shared it knew" not in text
 

@@ -91,7 +91,9 @@ def _collect(
             f"reading: all readers answered {(~synthetic).sum()} real and {synthetic.sum()} "
             f"synthetic pictures; expected at least {kit.FEWEST} of each"
         )
-    options = {question["name"]: question.get("options") for question in kit.questions(settings)}
+    options = {
+        question["name"]: question.get("options", []) for question in kit.questions(settings)
+    }
 
     def choices(question: str) -> np.ndarray:
         """R×N: the place of each answer among the question's options."""
