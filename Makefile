@@ -5,14 +5,14 @@ BIN := $(CURDIR)/.venv/bin
 READY := .venv/.ready
 export PATH := $(BIN):$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
-# Another environment's, left in the shell: they would mix its packages with those of .venv.
+# Left over from another environment, these would mix its packages with those of .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
-# DVC asks for the user's name, and a container's user may have none.
+# DVC needs the user's name, which a container's user may lack.
 NAMELESS := $(shell id -un > /dev/null 2>&1 || id -u)
 ifneq ($(NAMELESS),)
 export LOGNAME ?= $(NAMELESS)
 endif
-# Programs in .venv name their Python by its path: none runs where that, or the checkout, was moved.
+# Programs in .venv contain the path of their Python, so none runs after that path has changed.
 RUNS := $(shell test "$$(cat $(READY) 2> /dev/null)" = "$$(pwd)" && \
 	.venv/bin/python -c "import dvc" 2> /dev/null && echo yes)
 ifneq ($(RUNS),yes)
@@ -20,18 +20,18 @@ ifneq ($(RUNS),yes)
 CLEAR := --clear
 endif
 .DEFAULT_GOAL := repro
-.PHONY: setup repro test coverage check bench crash diff bad-input lock docs
+.PHONY: setup repro test coverage check bench crash diff lock docs
 
 setup: $(READY)
 
 repro: $(READY)
 	@started=$$SECONDS; dvc repro && echo "pipeline took $$((SECONDS - started)) s"
-	@echo "The run, to look at in a browser: data/report/index.html"
+	@echo "Open the page of the run in a browser: data/report/index.html"
 
 test: $(READY)
 	pytest -n 2 --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
-# The same, a quarter slower, and which lines no test reaches.
+# The tests, a quarter slower, and the lines that they do not reach.
 coverage: COVERAGE := --cov
 coverage: test
 
@@ -41,15 +41,15 @@ check: $(READY)
 	mypy
 	pytest -m "not slow"
 
-# How fast, against named peers; on a GPU after cp params/sd15.yaml params.yaml.
+# Speed compared with named peers; on a GPU first cp params/sd15.yaml params.yaml.
 bench: $(READY)
 	python benchmarks/speed.py
 
-# The pipeline stopped thirty times at random moments: the same bytes each time? Half an hour.
+# Stop the pipeline thirty times at random moments and compare the bytes. Takes half an hour.
 crash: $(READY)
 	python tests/crash.py 30
 
-# What changed since BASE, and what of it is more than noise; the pictures too: data/report/diff.html.
+# Compare with BASE: which changes exceed noise. The page with pictures is data/report/diff.html.
 BASE ?= main
 diff: $(READY)
 	@python -m stages.diff $(BASE)
@@ -59,12 +59,12 @@ lock: $(READY)
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet \
 		-o requirements.lock pyproject.toml
 
-# README's pictures, its example of `dvc metrics diff` and the page that anyone can look at, from the
-# phantom run. The example trains at another rank, a quarter of an hour the first time.
+# README's pictures, its example of `dvc metrics diff` and docs/report.html, from the embedded run.
+# The example trains at another rank, which takes a quarter of an hour the first time.
 docs: $(READY)
 	dvc repro --quiet
 	! dvc exp list --name-only | grep -qx example || dvc exp remove example
-	dvc exp run --quiet --temp --name example -S train.rank=16
+	dvc exp run --quiet --temp --name example -S train.rank=16 evaluate
 	{ echo '```'; dvc metrics diff workspace example --targets metrics/evaluation.json | head -n 9; \
 		echo '```'; } | sed -i README.md -e '/^<!-- example/,/^<!-- end of the example/{//!d}' \
 		-e '/^<!-- example/r /dev/stdin'
@@ -73,16 +73,11 @@ docs: $(READY)
 	cp data/report/index.html docs/report.html
 	python benchmarks/screenshot.py data/report/index.html docs/report.png
 
-# The tables of what bad pictures, parameters, folders and surroundings lead to, from their tests.
-bad-input: $(READY)
-	MPOX_WRITE_TABLES=1 pytest tests/photos/test_bad_pictures.py tests/photos/test_layouts.py \
-		tests/test_bad_parameters.py tests/test_shells.py
-
-# The environment, exactly as locked; made again only when the lock changes, and from nothing where
-# it does not run or the last time failed: a full disk leaves half a package.
+# The environment, exactly as locked. It is updated when the lock changes, and made from nothing if
+# it does not run or the last attempt failed, because a full disk leaves half a package.
 $(READY): requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
-	@# By the Python itself, which may be found as a link in the .venv that is cleared.
+	@# By the real path of Python, which may be a link in the .venv that is cleared.
 	itself="$$($(PYTHON) -c 'import os, sys; print(os.path.realpath(sys.executable))')" && \
 		"$$itself" -m venv $(CLEAR) .venv
 	rm -f $@

@@ -26,6 +26,7 @@ import stages  # noqa: F401
 from mpox.core import images, listing
 from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
+from mpox.embedded.words import NAMES
 from mpox.measures import frechet
 from mpox.model import base, concepts, lora, loss
 from mpox.params import Generate, Params, read
@@ -132,7 +133,7 @@ def alone(pipeline, sets: dict[str, Sets], judge: Pipeline) -> tuple[np.ndarray,
     """The base alone, each kind's caption; its pictures of mpox, and their Fréchet excess."""
     painted, excess = {}, {}
     for kind, each in sets.items():
-        prompt = f"clinical photo of {phantom.NAMES[kind][0]}"
+        prompt = f"clinical photo of {NAMES[kind][0]}"
         steps = PARAMS.generate.steps if kind == "mpox" else STEPS
         painted[kind] = paint(pipeline, prompt, steps)
         found = look(painted[kind])
@@ -176,7 +177,7 @@ def with_lora(pipeline, mpox: Sets, judge: Pipeline, painted: np.ndarray, excess
     lora.fuse(pipeline, ROOT / "models/lora")
     change = (predict(pipeline, empty) - before).square().mean() / before.square().mean()
     report("with the LoRA: change of the prediction without a caption", change.item(), most=0.01)
-    prompt = f"clinical photo of {phantom.NAMES['naevus'][0]}"
+    prompt = f"clinical photo of {NAMES['naevus'][0]}"
     naevi = look(paint(pipeline, prompt, PARAMS.generate.steps))
     right = judge.predict(naevi) == phantom.KINDS.index("naevus")
     report("with the LoRA, naevus judged so", np.mean(right), 0.80)

@@ -64,7 +64,7 @@ class Files(torch.utils.data.Dataset):
 
 def ours(a: list[Path], b: list[Path]) -> dict[str, float]:
     rows = [features.extract(map(images.read, paths), EXTRACTOR) for paths in (a, b)]
-    measured = coverage.measure(*rows, NEIGHBOURS)
+    measured = coverage.prdc(*rows, NEIGHBOURS)
     return {
         "fid": frechet.distance(*rows),
         "kid": kernel.distance(*rows),

@@ -91,7 +91,7 @@ def main() -> None:
         train = collect("training", training, turned=True)
 
         def measured(test: FeatureSet, fake: FeatureSet) -> Metrics:
-            return evaluation.measure(Sets(test, fake, train), extractor, 0)
+            return evaluation.measure_sets(Sets(test, fake, train), extractor, 0).metrics
 
         inside = dict.fromkeys(comparison.MEASURES, 0)
         changed = dict.fromkeys(comparison.MEASURES, 0)

@@ -1,10 +1,9 @@
-"""Whether networks answer rightly where the answer is known: python benchmarks/networks.py WORK
+"""Networks on cases with known answers: python benchmarks/networks.py WORK
 
-Phantoms of mpox and of look-alikes stand in for the photos, pictures whose worth is known for the
-synthetic ones. 48 networks are trained on real photos alone: intervals between disjoint groups of
-three must hold 0, and every other answer is compared with all 48. Each answer is repeated with one
-network, from another seed and on other pictures. 108 networks of a minute each on one free core;
-resumes in WORK.
+Phantoms of mpox and of look-alikes stand in for the photos, pictures of known worth for synthetic
+ones. 48 networks are trained on real photos only: intervals between disjoint groups of three must
+contain 0, and every other case is compared with all 48. Each case is repeated with one network,
+another seed and other pictures. Trains 108 networks, a minute each on one core; resumes in WORK.
 """
 
 import itertools
@@ -30,10 +29,10 @@ from mpox.embedded import phantom
 from mpox.model import checkpoints
 from mpox.pictures import features
 from mpox.statistics import halves
-from mpox.utility import classifier, end_to_end, guards, network
+from mpox.utility import classifier, end_to_end, network, shortcuts
 from mpox.utility.arms import Arm
-from mpox.utility.judge import Judge
-from mpox.utility.photos import MPOX, Photos
+from mpox.utility.photos import MPOX
+from mpox.utility.scoring import Scorer
 
 GROUPS, REPEATS = 16, 10  # groups of end_to_end.REPEATS networks; repeats of each other answer
 SHARE = end_to_end.ARMS[end_to_end.MAIN][1]
@@ -62,14 +61,14 @@ class Part:
         return cls(np.stack([square(each) for each in pictures]), mpox, names)
 
     def dealt(self, rng: np.random.Generator) -> "Part":
-        """The same with labels dealt anew to whole patients."""
+        """The pictures with labels permuted between patients."""
         first = np.arange(0, len(self.mpox), EACH)
         mpox = np.repeat(rng.permutation(self.mpox[first]), EACH)
         return Part(self.pictures, mpox, self.patients)
 
 
 class Bench:
-    """Networks that are trained as they are asked for, each once."""
+    """Trains networks on request, each once."""
 
     def __init__(self, work: Path):
         self.work = work
@@ -79,35 +78,29 @@ class Bench:
         self.fresh = np.stack([square(each) for each in fresh])
         false = drawn("chickenpox", range(3000, 3000 + 5 * DRAWN), 1, seed=80)
         self.false = np.stack([square(each) for each in false])
-        self.judge = self.judge_of(self.test)
+        self.scorer = self.scorer_of(self.test)
 
-    def judge_of(self, part: Part) -> Judge:
-        n, labels = len(part.mpox), np.where(part.mpox, MPOX, "other").tolist()
-        photos = Photos(np.empty((n, 0)), labels, part.patients, ["tan"] * n, np.empty((n, 3)))
-        return Judge(photos, np.random.default_rng(0))
+    def scorer_of(self, part: Part) -> Scorer:
+        return Scorer(part.mpox, part.patients, np.random.default_rng(0))
 
     def scores(
         self, name: str, train: Part, added: np.ndarray | None, chosen: np.ndarray | None = None
     ) -> np.ndarray:
         """Probabilities of the test pictures (n) by the network `name`.
 
-        `added` have the judged arm's share; of mpox only the pictures `chosen` (n, bool) are seen.
+        `added` have the share of the judged arm; `chosen` (n, bool) limits the photos of mpox.
         """
         file = self.work / f"{name}.pt"
         if not file.exists():
             mpox = train.mpox if chosen is None else train.mpox & chosen
-            pool = network.Pool(
-                *(
-                    network.tensor(each, network.SMALL.size, CPU)
-                    for each in (
-                        train.pictures[mpox],
-                        train.pictures[~train.mpox],
-                        train.pictures[:0] if added is None else added,
-                    )
-                )
+            parts = (
+                train.pictures[mpox],
+                train.pictures[~train.mpox],
+                train.pictures[:0] if added is None else added,
             )
-            share = (0.0, 0.0) if added is None else SHARE
-            net = network.train(network.small, network.SMALL, pool, share, derive(0, name))
+            tensors = (network.tensor(part, network.SMALL.size, CPU) for part in parts)
+            pool = network.Pool(*tensors, (0.0, 0.0) if added is None else SHARE)
+            net = network.train(network.SMALL, pool, derive(0, name))
             test = network.tensor(self.test.pictures, network.SMALL.size, CPU)
             checkpoints.save({"test": torch.from_numpy(network.margins(net, test))}, file)
         return classifier.probability(checkpoints.load(file)["test"].numpy())
@@ -118,15 +111,15 @@ def arm(probabilities: list[np.ndarray]) -> Arm:
     return Arm(np.stack(probabilities), nothing, nothing, np.nan, 0, 0)
 
 
-def gain(judge: Judge, one: np.ndarray, others: list[np.ndarray], seeds: float) -> tuple:
+def gain(scorer: Scorer, one: np.ndarray, others: list[np.ndarray], seeds: float) -> tuple:
     """AUROC of one network minus the mean of R others with its interval.
 
-    `seeds` is the variance between networks of one arm, which of one network nobody can know.
+    `seeds` is the variance between networks of one arm, which a single network cannot show.
     """
-    a, b = judge.aurocs(arm([one])), judge.aurocs(arm(others))
-    tested = judge.stretch * np.std(a[0, 1:] - b[:, 1:].mean(0), ddof=1)
+    a, b = scorer.auroc(arm([one])), scorer.auroc(arm(others))
+    tested = scorer.stretch * np.std(a.values[0, 1:] - b.values[:, 1:].mean(0), ddof=1)
     width = halves.Z * np.sqrt(tested**2 + seeds * (1 + 1 / len(others)))
-    value = a[0, 0] - b[:, 0].mean()
+    value = a.value - b.value
     return value, value - width, value + width
 
 
@@ -141,18 +134,20 @@ def answer(name: str, wanted: str, case: Callable[[int, np.random.Generator], bo
 
 def main(work: Path) -> None:
     bench = Bench(work)
-    judge, train = bench.judge, bench.train
+    scorer, train = bench.scorer, bench.train
     size = end_to_end.REPEATS
     numbers = tqdm(range(GROUPS * size), "real photos", leave=False)
     real = [bench.scores(f"real-{k}", train, None) for k in numbers]
-    every = judge.aurocs(arm(real))
-    areas, tested = every[:, 0], judge.stretch * every[:, 1:].mean(0).std(ddof=1)
-    seeds = len(real) * (judge.error(every) ** 2 - tested**2)
+    every = scorer.auroc(arm(real))
+    areas = every.values[:, 0]
+    tested = scorer.stretch * every.values[:, 1:].mean(0).std(ddof=1)
+    seeds = len(real) * (every.error**2 - tested**2)
     print(f"real photos: AUROC {areas.mean():.3f}, SD between networks {areas.std(ddof=1):.4f}")
     print("\n| networks trained on real photos and | must be | was |\n|---|---|--:|")
 
-    groups = [arm(real[start : start + size]) for start in range(0, len(real), size)]
-    differences = [judge.difference(*pair)[0] for pair in itertools.combinations(groups, 2)]
+    starts = range(0, len(real), size)
+    groups = [scorer.auroc(arm(real[start : start + size])) for start in starts]
+    differences = [one.minus(other) for one, other in itertools.combinations(groups, 2)]
     report(
         f"nothing: two groups of {size}",
         "90–98 % hold 0",
@@ -167,21 +162,21 @@ def main(work: Path) -> None:
         chosen = np.isin(train.patients, patients.astype(str))
         alone = bench.scores(f"few-{k}", train, None, chosen)
         both = bench.scores(f"few-fresh-{k}", train, some(bench.fresh, rng), chosen)
-        return gain(judge, both, [alone], seeds)[1] > 0
+        return gain(scorer, both, [alone], seeds)[1] > 0
 
     def false(k: int, rng: np.random.Generator) -> bool:
         added = bench.scores(f"false-{k}", train, some(bench.false, rng))
-        return gain(judge, added, real, seeds)[2] < 0
+        return gain(scorer, added, real, seeds)[2] < 0
 
     def again(k: int, rng: np.random.Generator) -> bool:
         added = bench.scores(f"again-{k}", train, train.pictures[train.mpox])
-        return gain(judge, added, real, seeds)[1] <= 0
+        return gain(scorer, added, real, seeds)[1] <= 0
 
     def permuted(k: int, rng: np.random.Generator) -> bool:
         dealt = train.dealt(rng)
         alone = bench.scores(f"dealt-{k}", dealt, None)
         both = bench.scores(f"dealt-fresh-{k}", dealt, some(bench.fresh, rng))
-        other = bench.judge_of(bench.test.dealt(rng))
+        other = bench.scorer_of(bench.test.dealt(rng))
         return gain(other, both, [alone], seeds)[1] <= 0
 
     answer(f"fresh phantoms, but {FEW} real patients", "a gain", perfect)
@@ -200,7 +195,7 @@ def main(work: Path) -> None:
     answer(
         "fresh phantoms with a tint (blue × 0.9)",
         "the probe's alarm",
-        lambda k, rng: guards.probe(rows, who, some(tinted, rng), rng).low > 0.5,
+        lambda k, rng: shortcuts.probe(rows, who, some(tinted, rng), rng).low > 0.5,
     )
 
 

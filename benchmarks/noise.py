@@ -147,8 +147,8 @@ def load(work: Path) -> tuple[Real, dict[str, dict[str, Drawing]]]:
         fake = collect(folder)
         if not file.exists():
             sets = Sets(real.test, fake, real.training)
-            metrics = evaluation.measure(sets, extractor, PARAMS.seed)
-            said = [metrics.to_json(), evaluation.influences(fake, metrics)]
+            result = evaluation.measure_sets(sets, extractor, PARAMS.seed)
+            said = [result.metrics.to_json(), result.influences]
             file.write_text(json.dumps(said))
         measured, influences = json.loads(file.read_text())
         drawing = Drawing(fake, Metrics.parse(measured.encode(), str(file)), influences)
@@ -182,12 +182,12 @@ def measure_mixed(
     rng = np.random.default_rng(0)
     sets = Sets(real.test, fake, real.training)
     draws = distances.draw_halves(sets, rng)[:40]
-    found = distances.measure(real.test, fake, draws, evaluation.NEIGHBOURS, rng)
+    found = distances.measure_distances(real.test, fake, draws, evaluation.NEIGHBOURS, rng)
     found["fid_gap"] = memorisation.gap(sets, draws)
     table = diversity.all_pairs(fake.pixels[: diversity.MOST])
     return {name: each.value for name, each in found.items()} | {
         "ms_ssim": float(table.sum() / (len(table) * (len(table) - 1))),
-        "tone_distance": float(wasserstein_distance(*map(groups._angles, (real.test, fake)))),
+        "tone_distance": float(wasserstein_distance(*map(groups.angles, (real.test, fake)))),
     }
 
 

@@ -1,9 +1,9 @@
-"""How the gain depends on the number of patients: python benchmarks/patients.py WORK
+"""The gain by number of patients: python benchmarks/patients.py WORK, after dvc repro.
 
-After dvc repro of the embedded run. LoRAs are trained on 4, 8 and 16 of the training patients with
-mpox, three subsets each, and draw; beside them stands the run's own LoRA, of all patients. Both
-classifiers are then trained on the same patients and all controls, with and without the pictures of
-that LoRA. Prints the gain over augmentation for each. Some ten hours on one core; resumes in WORK.
+Trains LoRAs on 4, 8 and 16 of the training patients with mpox, three subsets each, and draws with
+them; the run's LoRA has all patients. Both classifiers are trained on the same patients and all
+controls, with and without the pictures of that LoRA. Prints the gain over augmentation for each.
+Takes about ten hours on one core; resumes in WORK.
 """
 
 import sys
@@ -31,9 +31,9 @@ from mpox.sampling.sampler import Job
 from mpox.statistics.estimate import Estimate, Metrics
 from mpox.training import dreambooth
 from mpox.training.dreambooth import Recipe
-from mpox.utility import arms, collection, end_to_end, trial
+from mpox.utility import end_to_end, loading, network, trial
 from mpox.utility.end_to_end import Networks
-from mpox.utility.photos import Sets
+from mpox.utility.photos import Pictures, Sets
 
 PARAMS = read(Path("params.yaml"), Params)
 MODEL, SIDE = Path(PARAMS.model.path), PARAMS.resolution
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 
 def draw(patients: list[str], out: Path) -> Path:
-    """Pictures of a LoRA that is trained on these patients alone."""
+    """Draw pictures with a LoRA trained on these patients only."""
     photos = PictureSet.read(Path("data/augmented"))
     chosen = [k for k, patient in enumerate(photos.patients) if patient in patients]
     sets = dreambooth.Sets(
@@ -60,11 +60,11 @@ def draw(patients: list[str], out: Path) -> Path:
     return pictures
 
 
-def of(sets: Sets, patients: list[str], extractor: features.Extractor, pictures: Path) -> Sets:
-    """The run's sets with these patients with mpox alone, and with other synthetic pictures."""
+def select(sets: Sets, patients: list[str], extractor: features.Extractor, pictures: Path) -> Sets:
+    """The run's sets with only these patients with mpox, and with other synthetic pictures."""
     train = sets.plain.train
     chosen = ~train.mpox | np.isin(train.patients, patients)
-    drawn = feature_set.read(listing.find(pictures)[0], SIDE)
+    drawn = feature_set.read_pixels(listing.find(pictures)[0], SIDE)
     pixels = replace(
         sets.pixels,
         plain=sets.pixels.plain[chosen],
@@ -73,8 +73,8 @@ def of(sets: Sets, patients: list[str], extractor: features.Extractor, pictures:
     )
     return replace(
         sets,
-        plain=arms.of(sets.plain, chosen),
-        encoded=arms.of(sets.encoded, chosen),
+        plain=sets.plain.subset(chosen),
+        encoded=sets.encoded.subset(chosen),
         masked=(sets.masked[0].subset(chosen), *sets.masked[1:]),
         synthetic=features.extract(iter(drawn), extractor, total=len(drawn)),
         pixels=pixels,
@@ -86,32 +86,27 @@ def measure(sets: Sets, out: Path) -> Metrics:
     work = out / "networks"
     work.mkdir(parents=True, exist_ok=True)
     names = ("real", end_to_end.MAIN)
-    networks = Networks(sets, end_to_end.plan(None), PARAMS.seed, work, CPU, names)
-    return trial.measure(sets, PARAMS.seed, networks).metrics
+    networks = Networks(sets, network.SMALL, PARAMS.seed, work, CPU, names)
+    return trial.compare_arms(sets, PARAMS.seed, networks).metrics
 
 
-def row(found: Metrics, linear: bool) -> tuple[float, float, Estimate]:
-    """AUROC with augmentation and with synthetic pictures too, and the gain.
+def row(metrics: Metrics, linear: bool) -> tuple[float, float, Estimate]:
+    """AUROC without and with synthetic pictures, both with augmentation, and the gain.
 
-    Networks are augmented as they are trained: their baseline is `real`.
+    Networks are always trained with augmentation, so their baseline is `real`.
     """
-    main = f"linear: {found.identity['linear_main']}" if linear else found.identity["main"]
-    gain, both = found["over_augmented" if linear else "gain", main], found["auroc", main].value
+    main = f"linear: {metrics.identity['linear_main']}" if linear else metrics.identity["main"]
+    gain = metrics["over_augmented" if linear else "gain", main]
+    both = metrics["auroc", main].value
     return both - gain.value, both, gain
 
 
 def main(work: Path) -> None:
-    folders = collection.Folders(
-        *(
-            Path("data", name)
-            for name in (
-                "prepared", "prepared_controls", "augmented", "augmented_controls", "synthetic",
-                "base",
-            )
-        )
+    folders = (
+        "prepared", "prepared_controls", "augmented", "augmented_controls", "synthetic", "base",
     )  # fmt: skip
-    train = PictureSet.read(folders.prepared / "train")
-    every = sorted(set(train.patients))
+    pictures = Pictures.read(*(Path("data", folder) for folder in folders))
+    every = sorted(set(pictures.mpox["train"].patients))
     subsets = {
         (n, k): np.random.default_rng(derive(PARAMS.seed, "patients", k)).permutation(every)[:n]
         for n in NUMBERS
@@ -127,14 +122,14 @@ def main(work: Path) -> None:
         out = work / f"{n}-{k}"
         file, patients = out / "utility.json", chosen.tolist()
         if not file.exists():
-            pictures = folders.synthetic if n == len(every) else draw(patients, out)
+            drawn = Path("data/synthetic") if n == len(every) else draw(patients, out)
             if sets is None:
                 vae = base.load(MODEL, SIDE).vae
-                sets = collection.collect(folders, extractor, vae, SIDE)
-            measure(of(sets, patients, extractor, pictures), out).write(file)
-        found = Metrics.read(file)
+                sets = loading.load(pictures, extractor, vae, SIDE)
+            measure(select(sets, patients, extractor, drawn), out).write(file)
+        metrics = Metrics.read(file)
         for name in ("linear", "cnn"):
-            augmented, both, gain = row(found, name == "linear")
+            augmented, both, gain = row(metrics, name == "linear")
             gains.setdefault((n, name), []).append(gain.value)
             interval = f"{gain.value:+.3f} ({gain.low:+.3f} … {gain.high:+.3f})"
             cells = f"{n} | {k + 1} | {name} | {augmented:.3f} | {both:.3f} | {interval}"

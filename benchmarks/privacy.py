@@ -1,8 +1,7 @@
-"""What the attack on the weights finds where the answer is known: python benchmarks/privacy.py.
+"""The attack on the weights of several LoRAs: python benchmarks/privacy.py [LORA PHOTOS …]
 
-After dvc repro: of the run's LoRA at its checkpoints, of halves of the test patients called
-members, and of whatever LORA PHOTOS pairs are named, each a LoRA and the photos it was trained on.
-Prints a line each.
+After dvc repro: attacks the run's LoRA at each checkpoint, and each LORA that was trained on the
+folder PHOTOS. Prints a line for each, with the false alarms among halves of the test patients.
 """
 
 import sys
@@ -35,11 +34,11 @@ def main() -> None:
             PARAMS.resolution,
             PARAMS.seed,
         )
-        of = membership.measure(PictureSet.read(training), PictureSet.read(TEST), target)
-        auc = of["auc"]
+        metrics = membership.attack_lora(PictureSet.read(training), PictureSet.read(TEST), target)
+        auc = metrics["auc"]
         print(
             f"| {adapter} | {auc.value:.3f} ({auc.low:.3f} … {auc.high:.3f}) "
-            f"| {of['tpr'].value:.2f} | {100 * of['false_alarms']:.1f} % |",
+            f"| {metrics['tpr'].value:.2f} | {100 * metrics['false_alarms'].value:.1f} % |",
             flush=True,
         )
 

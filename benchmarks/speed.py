@@ -81,14 +81,15 @@ def augmentation(params: Params, work: Path) -> tuple[float, float]:
     import cv2
 
     from mpox import augmentation
-    from mpox.core import images, listing, seeds
+    from mpox.core import images, seeds
+    from mpox.core.picture_set import PictureSet
 
-    source = photos(work / "photos", SIDE)
+    source = PictureSet.read(photos(work / "photos", SIDE))
     settings, resolution = params.augment, params.resolution
 
     def plain() -> None:
         chain = augmentation.transforms(settings, resolution)
-        for path in listing.find(source)[0]:
+        for path in source.paths:
             picture = images.read(path)
             images.write(work / f"plain/{path.stem}-0.jpg", images.square(picture, resolution))
             for copy in range(1, settings.copies + 1):

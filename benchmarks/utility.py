@@ -1,9 +1,9 @@
-"""Whether the trial answers rightly where the answer is known: python benchmarks/utility.py
+"""The utility trial on cases with known answers: python benchmarks/utility.py
 
-Phantoms of mpox and of look-alikes stand in for all pictures. In the place of the generator's
-pictures stand fresh phantoms, the training photos again, look-alikes called mpox, …; each case is
-repeated on other patients, and a line says how often the outcome is as it must be. A quarter of an
-hour on two cores.
+Phantoms of mpox and of look-alikes stand in for the photos. Fresh phantoms, training photos again,
+look-alikes labelled mpox and others stand in for the generator's pictures. Each case is repeated on
+other patients; a line gives how often the outcome was right. Takes a quarter of an hour on two
+cores.
 """
 
 import sys
@@ -21,13 +21,15 @@ import stages  # noqa: F401
 from mpox import augmentation, params
 from mpox.core import images, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.embedded import phantom
 from mpox.pictures import features
 from mpox.statistics import tone
-from mpox.utility import arms, collection, guards
+from mpox.statistics.estimate import Estimate
+from mpox.utility import arms, leaks, loading, shortcuts, worth
 from mpox.utility.arms import Arm, Trainer
-from mpox.utility.judge import Judge
 from mpox.utility.photos import MPOX, Photos, Sets, Version
+from mpox.utility.scoring import Scorer
 
 ROOT = Path(__file__).parents[1]
 SIDE, EACH = 64, 4  # pixels; pictures of a patient
@@ -72,7 +74,7 @@ class Pool:
                     for k, picture in enumerate(every)
                 ]
             )
-            for copy in range(collection.VARIANTS)
+            for copy in range(loading.VARIANTS)
         ]
         self.fresh = [square(p) for p in drawn(MPOX, range(1000, 1000 + 520), 1, seed=78)]
         self.fresh_rows = self.look(self.fresh)
@@ -86,9 +88,9 @@ class Pool:
         return features.extract(pictures, self.extractor, total=len(pictures))
 
     def sets(self, rng: np.random.Generator, mpox: int = PARTS["train"]) -> Sets:
-        """Patients for each part at random, `mpox` of mpox in training, without synthetic ones."""
+        """Random patients for each part, `mpox` of them with mpox in training; none synthetic."""
         photos, names = self.photos, np.array(self.photos.patients)
-        of: dict[str, set[str]] = {part: set() for part in PARTS}
+        patients: dict[str, set[str]] = {part: set() for part in PARTS}
         for kind in (photos.mpox, ~photos.mpox):
             order = list(rng.permutation(sorted(set(names[kind]))))
             for part, number in PARTS.items():
@@ -97,8 +99,8 @@ class Pool:
                     if part == "train" and kind is not None and order[0][:4] == MPOX
                     else number
                 )
-                of[part] |= {order.pop() for _ in range(take)}
-        chosen = {part: np.isin(names, list(own)) for part, own in of.items()}
+                patients[part] |= {order.pop() for _ in range(take)}
+        chosen = {part: np.isin(names, list(each)) for part, each in patients.items()}
         train, val, test = (photos.subset(chosen[part]) for part in PARTS)
         version = Version(train, [each[chosen["train"]] for each in self.variants])
         none = np.empty((0, train.rows.shape[1]), np.float32)
@@ -109,11 +111,16 @@ class Pool:
 
 
 class Course:
-    """A trial's classifiers, trained as they are asked for."""
+    """The classifiers of a trial, trained on request."""
 
     def __init__(self, sets: Sets, rng: np.random.Generator):
         self.sets, self.rng = sets, rng
-        self.trainer, self.judge = Trainer(sets), Judge(sets.test, rng)
+        self.trainer = Trainer(sets)
+        self.scorer = Scorer(sets.test.mpox, sets.test.patients, rng)
+
+    def difference(self, one: Arm, other: Arm) -> Estimate:
+        """AUROC of one arm minus that of another."""
+        return self.scorer.auroc(one).minus(self.scorer.auroc(other))
 
     def real(self) -> Arm:
         train = self.sets.plain.train
@@ -121,14 +128,12 @@ class Course:
 
     def both(self, rows: np.ndarray) -> Arm:
         train = self.sets.plain.train
-        own = np.concatenate([train.rows, rows])
-        return self.trainer.arm([(own, np.r_[train.mpox, np.ones(len(rows), bool)])])
+        pictures = np.concatenate([train.rows, rows])
+        return self.trainer.arm([(pictures, np.r_[train.mpox, np.ones(len(rows), bool)])])
 
     def augmented(self) -> Arm:
         version = self.sets.plain
-        mpox = np.r_[version.train.mpox, version.train.mpox]
-        drawn = [(arms.augmented(version, self.rng), mpox) for _ in range(arms.REPEATS)]
-        return self.trainer.arm(drawn)
+        return self.trainer.arm([arms.augmented(version, self.rng) for _ in range(arms.REPEATS)])
 
 
 def count(
@@ -147,42 +152,45 @@ def main() -> None:
     def perfect(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng, 3), rng)
         fresh = pool.some(pool.fresh_rows, 5 * 3 * EACH, rng)
-        return course.judge.gain(course.both(fresh), [course.real()])["gain"].low > 0
+        return course.difference(course.both(fresh), course.real()).low > 0
 
     count("fresh phantoms, 5 to 1, beside 3 real patients", "gain beyond its interval", perfect)
 
-    def worth(rng: np.random.Generator) -> bool:
+    def covered(rng: np.random.Generator) -> bool:
         course, who = Course(pool.sets(rng, 16), rng), rng.permutation(POOL)[:8]
         rows = np.concatenate([pool.more[EACH * k : EACH * (k + 1)] for k in who])
-        curve = arms.curve(course.trainer, replace(course.sets.plain, variants=[]), rng)["real"]
-        said = course.judge.worth(curve, course.real(), course.both(rows))
-        return said.low <= 8 <= said.high
+        curves = arms.train_curves(course.trainer, replace(course.sets.plain, variants=[]), rng)
+        auroc = course.scorer.auroc
+        points = {number: auroc(arm) for number, arm in curves["real"].items()}
+        real, both = auroc(course.real()), auroc(course.both(rows))
+        interval = worth.estimate(points, real, both, 8 / (16 + 8), rng)
+        return interval.low <= 8 <= interval.high
 
-    count("all photos of 8 new patients beside 16", "worth covers 8", worth)
+    count("all photos of 8 new patients beside 16", "worth covers 8", covered)
 
     def again(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng), rng)
         train = course.sets.plain.train
         both, augmented = course.both(train.rows[train.mpox]), course.augmented()
-        return course.judge.difference(both, augmented)[0].low <= 0
+        return course.difference(both, augmented).low <= 0
 
     count("the training photos again", "no gain over augmented", again)
 
     def false(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng), rng)
         both = course.both(pool.some(pool.false, 128, rng))
-        return course.judge.gain(both, [course.real()])["gain"].high < 0
+        return course.difference(both, course.real()).high < 0
 
     count("chickenpox called mpox", "a loss", false)
 
     def jpeg(quality: int) -> np.ndarray:
         import cv2
 
-        found = []
+        pictures = []
         for each in pool.fresh[:208]:
             _, code = cv2.imencode(".jpg", each[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            found.append(images.recode(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].copy()))
-        return pool.look(found)
+            pictures.append(images.recode(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].copy()))
+        return pool.look(pictures)
 
     tinted = pool.look(
         [images.recode((each * [1, 1, 0.9]).round().astype(np.uint8)) for each in pool.fresh[:208]]
@@ -193,8 +201,8 @@ def main() -> None:
         def case(rng: np.random.Generator) -> bool:
             train = pool.sets(rng).plain.train
             who = [train.patients[i] for i in np.flatnonzero(train.mpox)]
-            own = pool.some(rows, 104, rng)
-            return guards.probe(train.rows[train.mpox], who, own, rng).low > 0.5
+            added = pool.some(rows, 104, rng)
+            return shortcuts.probe(train.rows[train.mpox], who, added, rng).low > 0.5
 
         return case
 
@@ -208,8 +216,8 @@ def main() -> None:
 
     def seeds(rng: np.random.Generator) -> bool:
         course = Course(pool.sets(rng), rng)
-        said = course.judge.difference(course.augmented(), course.augmented())[0]
-        return said.low <= 0 <= said.high
+        gain = course.difference(course.augmented(), course.augmented())
+        return gain.low <= 0 <= gain.high
 
     count("two arms, other augmentation seeds", "92–98 % hold 0", seeds, MANY)
 
@@ -222,14 +230,14 @@ def main() -> None:
         }
         course = Course(replace(sets, **dealt), rng)
         both = course.both(pool.some(pool.fresh_rows, 104, rng))
-        said = course.judge.difference(both, course.real())[0]
-        return said.low <= 0 <= said.high
+        gain = course.difference(both, course.real())
+        return gain.low <= 0 <= gain.high
 
     count("permuted labels", "92–98 % hold 0", permuted, MANY)
 
 
 def shuffled(photos: Photos, rng: np.random.Generator) -> Photos:
-    """Labels dealt anew to whole patients."""
+    """The photos with labels permuted between patients."""
     names = sorted(set(photos.patients))
     label = dict(zip(photos.patients, photos.labels, strict=True))
     dealt = dict(zip(names, rng.permutation([label[name] for name in names]), strict=True))
@@ -237,7 +245,7 @@ def shuffled(photos: Photos, rng: np.random.Generator) -> Photos:
 
 
 def smuggled(folder: Path) -> str:
-    """A test photo, recompressed and mirrored, among pictures that were drawn."""
+    """Put a test photo, mirrored and recompressed, among the synthetic pictures."""
     for part, first in (("test", 0), ("train", 40)):
         rows = {}
         for k, picture in enumerate(drawn(MPOX, range(first, first + 8), 2, seed=77)):
@@ -246,12 +254,16 @@ def smuggled(folder: Path) -> str:
         table.write(folder / part, ["patient"], rows)
     for k, picture in enumerate(drawn(MPOX, range(1000, 1008), 1, seed=78)):
         images.write(_new(folder / "synthetic") / f"{k}.png", images.square(picture, SIDE))
-    given = ([folder / "test"], [folder / "train"], [folder / "synthetic"], 4)
-    guards.check_leaks(*given)
+
+    def check() -> None:
+        sets = ([PictureSet.read(folder / name)] for name in ("test", "train", "synthetic"))
+        leaks.check_leaks(*sets, 4)
+
+    check()
     stolen = images.square(images.read(folder / "test/3.png"), SIDE)
     images.write(folder / "synthetic/99.png", images.recode(np.ascontiguousarray(stolen[:, ::-1])))
     try:
-        guards.check_leaks(*given)
+        check()
     except InputError:
         return "refused"
     return "NOT refused"

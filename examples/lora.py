@@ -27,8 +27,10 @@ def main(photos: Path, out: Path) -> None:
     params = read(Path("params.yaml"), Params)
     side, seed, model = params.resolution, params.seed, Path(params.model.path)
     processes.start()
-    preparation.prepare(photos, out / "prepared", params.data, side, seed)
-    augmentation.augment(out / "prepared/train", out / "augmented", params.augment, side, seed)
+    data = params.data.model_copy(update={"source": str(photos)})
+    preparation.prepare(data, out / "prepared", side, seed)
+    train = PictureSet.read(out / "prepared/train")
+    augmentation.augment(train, out / "augmented", params.augment, side, seed)
 
     # Train: goes on from out/work/state.pt if that is there, and keeps the LoRA of the lowest
     # held-out loss.

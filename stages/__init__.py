@@ -1,4 +1,4 @@
-"""What DVC calls: a thin file a stage, run as `python -m stages.x PATH …`."""
+"""The commands that DVC runs: one thin file for each stage, `python -m stages.NAME PATH …`."""
 
 import getpass
 import inspect
@@ -18,29 +18,29 @@ STARTED = time.monotonic()
 CHANGE = re.compile(r"[a-z0-9_.]+=")
 # This checkout's code, never an installed copy: `dvc exp run --temp` runs elsewhere.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-# Warnings of libraries' that tell a user nothing: logger, and what the message has in it.
+# Warnings of libraries that tell a user nothing: the logger and a part of the message.
 NOISE = {
-    "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # products of 4 bits: no stage has them
+    "bitsandbytes.backends.cpu.ops": "gemm_4bit_forward",  # 4-bit products, which no stage uses
     "diffusers.loaders.lora_base": "No LoRA keys associated to",  # model.lora counts them
     "diffusers.loaders.peft": "No LoRA keys associated to",
 }
 
 
 def _name_user() -> None:
-    """Where the user has no name, as in containers: PyTorch and DVC ask for one."""
+    """Set LOGNAME for a user without a name, as in containers; PyTorch and DVC need one."""
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
         os.environ["LOGNAME"] = str(os.getuid())
 
 
-def _quieten(logger: str, said: str) -> None:
-    logging.getLogger(logger).addFilter(lambda record: said not in record.getMessage())
+def _silence(logger: str, part: str) -> None:
+    logging.getLogger(logger).addFilter(lambda record: part not in record.getMessage())
 
 
 _name_user()
-for name, said in NOISE.items():
-    _quieten(name, said)
+for name, part in NOISE.items():
+    _silence(name, part)
 
 try:
     from mpox.core import pins
@@ -58,14 +58,14 @@ def run(
     schema: type[Section] = Params,
     launched: bool = False,
 ) -> None:
-    """Calls `main(params, *paths)` with the paths of the command line.
+    """Call `main(params, *paths)` with the paths of the command line.
 
-    By hand, outside DVC, `key=value` after the paths changes a parameter for that one call. Where
-    the stage can run in several processes (`launched`), the launcher in LAUNCH starts them.
+    Outside DVC, `key=value` after the paths changes a parameter for this call. If the stage can run
+    in several processes (`launched`), the launcher in LAUNCH starts them.
     """
     if launched and os.environ.get("LAUNCH", "").strip():
         launch()
-    first = os.environ.get("RANK", "0") == "0"  # of the processes a launcher started
+    first = os.environ.get("RANK", "0") == "0"  # of the launched processes
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(message)s")
     changes = dict(word.split("=", 1) for word in sys.argv[1:] if CHANGE.match(word))
     paths = [Path(word) for word in sys.argv[1:] if not CHANGE.match(word)]
@@ -75,8 +75,8 @@ def run(
         params = read(Path(params_file), schema, changes)
         if isinstance(params, Params):
             if params.train.optimizer != "adamw_8bit":
-                # diffusers and PEFT import it wherever it is, and with it PyTorch's compiler: two
-                # seconds of every start.
+                # If it is installed, diffusers and PEFT import it, and with it PyTorch's compiler:
+                # two seconds at every start.
                 sys.modules.setdefault("bitsandbytes", None)  # type: ignore[arg-type]
             from stages import guards
 
@@ -96,7 +96,7 @@ def run(
 def launch() -> NoReturn:
     """Start this command again under the launcher in LAUNCH, as `torchrun … --no-python`.
 
-    The launcher replaces this process, and what it starts has no LAUNCH.
+    The launcher replaces this process. The processes that it starts have no LAUNCH.
     """
     launcher = os.environ.pop("LAUNCH")
     try:
@@ -109,9 +109,9 @@ def launch() -> NoReturn:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What is no fault of the code ends the process with 1 and one line.
+    """Turn user and environment errors into a one-line message and exit status 1.
 
-    A user's mistake, a full disk, too little memory, another process that died.
+    Among them are a full disk, too little memory, and another process that died.
     """
     try:
         yield
@@ -122,22 +122,22 @@ def plain_errors() -> Iterator[None]:
         if not torch:
             raise
         if isinstance(error, torch.OutOfMemoryError):
-            sys.exit(f"error: {error}\nSee docs/scaling.md for what needs less memory.")
+            sys.exit(f"error: {error}\nSee docs/hardware.md for what needs less memory.")
         if "onnection closed by peer" in str(error) or "onnection reset by peer" in str(error):
             sys.exit(
-                "error: another process of this run has ended, whose output says why; `dvc repro` "
-                "goes on from the resume point"
+                "error: another process of this run has ended; see its output for the reason. "
+                "`dvc repro` resumes from the last resume point"
             )
         raise
     except OSError as error:
-        # A full disk, a folder that may not be written: no fault of the code, and it has a name.
+        # The system's own errors, such as a full disk or a read-only folder.
         if error.errno is None:
             raise
         sys.exit(f"error: {error.filename or 'a file'}: {error.strerror}")
 
 
 def _log_cost() -> None:
-    """Time and peak memory: in the log, for in an output they would differ from run to run."""
+    """Time and peak memory, which are logged only: an output would differ from run to run."""
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = time.monotonic() - STARTED
     logging.info("took %.0f s, peak memory %.1f GB", seconds, gigabytes)

@@ -8,9 +8,11 @@ from stages import run
 
 def main(params: Params, source: Path, out: Path, controls: Path, controls_out: Path) -> None:
     from mpox import augmentation
+    from mpox.core.picture_set import PictureSet
 
-    for pictures, variants in ((source, out), (controls, controls_out)):
-        augmentation.augment(pictures, variants, params.augment, params.resolution, params.seed)
+    side, seed = params.resolution, params.seed
+    for folder, variants in ((source, out), (controls, controls_out)):
+        augmentation.augment(PictureSet.read(folder), variants, params.augment, side, seed)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What changed in the evaluation, and what of it is more than noise, as Markdown and as a page.
+"""Show which changes of the evaluation exceed noise, as Markdown and as a page.
 
 python -m stages.diff [OLD [NEW]]
 
-OLD and NEW are anything git or DVC knows a state of the repository by: a branch, a commit, an
-experiment. OLD is HEAD, NEW the working tree unless named. Runs in the history that differ from
-either in train.seed or generate.seed alone are its replicates: then the means are compared. The
-page, data/report/diff.html, has the parameters that differ and the same seeds' pictures too. Stops
-with 1, and says why, where the two do not compare.
+OLD and NEW are branches, commits or experiments; the defaults are HEAD and the working tree. Runs
+in the history that differ from either only in train.seed or generate.seed are its replicates; if
+there are any, the means are compared. The page, data/report/diff.html, also shows the parameters
+that differ and the pictures of equal seeds. If the two cannot be compared, the command says why and
+exits with status 1.
 """
 
 import json
@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import stages
-from mpox.compare import comparison
-from mpox.compare import page as page
+from mpox.compare import comparison, page
 from mpox.core import folders, table
 from mpox.core.errors import InputError
 from mpox.report.provenance import texts
@@ -30,22 +29,22 @@ TREE = "the working tree"
 
 
 def diff(old: str = "HEAD", new: str | None = None) -> str:
-    """The comparison of two revisions, after the page is written; None is the working tree."""
+    """Write the page and return the Markdown; a revision of None is the working tree."""
     sides = {revision: _side(revision) for revision in (old, new)}
-    (before, one), (after, other) = sides[old], sides[new]
-    # Two that differ in seeds alone are replicates of one another: each stands for itself.
-    if not (one and other and one.repeats(other)):
+    (before, old_recipe), (after, new_recipe) = sides[old], sides[new]
+    # Two runs that differ only in seeds are each other's replicates, so each is taken alone.
+    if not (old_recipe and new_recipe and old_recipe.repeats(new_recipe)):
         before, after = (
             replace(side, runs=replicates.find(recipe, side.metrics)) if recipe else side
-            for side, recipe in ((before, one), (after, other))
+            for side, recipe in ((before, old_recipe), (after, new_recipe))
         )
     folders.write(PAGE, page.build(before, after).encode())
-    sys.stderr.write(f"to look at in a browser: {PAGE}\n")
+    sys.stderr.write(f"Open in a browser: {PAGE}\n")
     return comparison.markdown(before.metrics, after.metrics, page.rows(before, after))
 
 
 def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
-    """What a revision's page needs, of git's files and DVC's cache or remote, and its recipe."""
+    """A revision's side of the page, from git and DVC's cache or remote, and its recipe."""
     import dvc.api
     from dvc.exceptions import DvcException
     from dvc.scm import RevError
@@ -56,13 +55,13 @@ def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
         files = dvc.api.DVCFileSystem(rev=revision)
         content = files.read_bytes(METRICS)
     except FileNotFoundError:
-        raise InputError(f"{name}: has no {METRICS}") from None
+        raise InputError(f"{name}: has no {METRICS}; expected a state after dvc repro") from None
     except RevError as error:
         raise InputError(str(error)) from None
     metrics = Metrics.parse(content, f"{name}: {METRICS}")
 
     def read(path: str) -> bytes | None:
-        """None where it is neither here, nor in the cache, nor in a remote."""
+        """The file's content; None if it is neither here, nor in the cache, nor in a remote."""
         try:
             return files.read_bytes(path)
         except (OSError, DvcException, DataIndexDirError):
@@ -83,15 +82,15 @@ def _side(revision: str | None) -> tuple[page.Side, replicates.Recipe | None]:
 
 
 def _parameters(content: bytes) -> dict:
-    """As YAML alone: today's schema need not fit another revision."""
+    """The parameters as plain YAML, because another revision may have another schema."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        found = YAML(typ="safe", pure=True).load(content.decode("utf-8", "replace"))
+        parameters = YAML(typ="safe", pure=True).load(content.decode("utf-8", "replace"))
     except YAMLError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return parameters if isinstance(parameters, dict) else {}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from mpox.core.errors import InputError
 from mpox.params import Params, read
 from stages import inputs
 
-# Model card, networks as safetensors, tokenizer and schedule: no pickle, no safety checker.
+# Model card, networks as safetensors, tokenizer and schedule; no pickles, no safety checker.
 FILES = (
     "README.md",
     "model_index.json",
@@ -31,23 +31,23 @@ FILES = (
 def main(repository: str, revision: str, folder: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "0"
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # of the library it uses
+    from huggingface_hub.errors import HTTPError
 
     reason = "there is no network"
     try:
         snapshot_download(
             repository, revision=revision, local_dir=folder, allow_patterns=list(FILES)
         )
-    except (HTTPError, OSError, RuntimeError) as error:  # the last is Xet's, its storage
+    except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: the storage, Xet
         reason = str(error).rstrip(".")
-    # Without a network the library may return as if all were well.
+    # Without a network the library may return without an error.
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        wanted = "\n  ".join(missing)
+        files = "\n  ".join(missing)
         sys.exit(
-            f"error: {repository} could not be downloaded: {reason}.\nElsewhere, fetch these files "
-            f"of revision {revision}:\n  {wanted}\nPut them, in their folders, into {folder}, and "
-            f"run `dvc commit -f models/dvc.yaml:sd15@{revision}`."
+            f"error: {repository} could not be downloaded: {reason}.\nDownload these files of "
+            f"revision {revision} on another computer:\n  {files}\nPut them, in their folders, "
+            f"into {folder}, and run `dvc commit -f models/dvc.yaml:sd15@{revision}`."
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What the base draws without the LoRA, by generate's prompts and seeds: `… PHOTOS OUT`.
+"""Draws with the base alone, from the prompts and seeds of `generate`.
 
 python -m stages.draw_base PHOTOS OUT; PHOTOS is the folder with train_lora's photos.json.
 """

@@ -1,4 +1,4 @@
-"""Draws the class pictures, by the base alone: `python -m stages.draw_class OUT`."""
+"""Draws the class pictures with the base alone: `python -m stages.draw_class OUT`."""
 
 import os
 from pathlib import Path
@@ -8,12 +8,12 @@ from stages import run
 
 
 def main(params: Params, out: Path) -> None:
-    """The class pictures in `out`; an empty table, at once, where training takes none."""
+    """Writes the class pictures to `out`; only an empty table if training needs none."""
     prior = params.train.prior_preservation
     if not prior.draws_class():
         from mpox.core import folders, table
 
-        if os.environ.get("RANK", "0") == "0":  # of the processes that a launcher started
+        if os.environ.get("RANK", "0") == "0":  # the first of the launched processes
             folders.check_vacant(out)
             table.write(out, ["text", "negative_prompt", "seed"], {})
         return

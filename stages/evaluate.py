@@ -1,12 +1,12 @@
-"""Synthetic against real pictures.
+"""Compare synthetic with real pictures.
 
 python -m stages.evaluate REAL SYNTHETIC METRICS PICTURES [TRAINING]
 
-REAL, SYNTHETIC and TRAINING are any folders of pictures, METRICS the JSON file to write, PICTURES
-the folder for the sheets to look at. TRAINING is what the model was trained on: without it nothing
-is said of copies. Patients are those of a folder's metadata.csv, as `prepare` writes it: without
-one each picture counts as a patient of its own. params.yaml's `evaluate` says on which features,
-and how many pictures of each folder at most.
+REAL, SYNTHETIC and TRAINING are any folders of pictures. METRICS is the JSON file to write, and
+PICTURES the folder for the contact sheets. TRAINING is the model's training set; without it, copies
+are not measured. Patients are read from a folder's metadata.csv, as `prepare` writes it; without
+one, each picture counts as a patient of its own. `evaluate` in params.yaml sets the features and
+the largest number of pictures of each folder.
 """
 
 import json
@@ -28,16 +28,17 @@ def main(
     from mpox.core import folders, images
     from mpox.core.picture_set import PictureSet
     from mpox.measures import evaluation, sheets
+    from mpox.pictures.feature_set import Sets
 
     folders.check_vacant(pictures)
     if metrics.exists():
         raise InputError(f"{metrics}: exists already; remove it or name another file")
-    compared = evaluation.Compared(
+    sets = Sets(
         PictureSet.read(real),
         PictureSet.read(synthetic),
         PictureSet.read(training) if training else None,
     )
-    result = evaluation.evaluate(compared, params.evaluate, params.resolution, params.seed)
+    result = evaluation.evaluate(sets, params.evaluate, params.resolution, params.seed)
     pictures.mkdir(parents=True, exist_ok=True)
     images.write(pictures / "contact_sheet.jpg", result.contact_sheet, quality=sheets.QUALITY)
     if result.pairs:

@@ -3,18 +3,20 @@
 python -m stages.export LORA FOLDER [--accept-risk]   # after dvc repro; then: hf upload NAME FOLDER
 python -m stages.export LORA FILE.safetensors         # for ComfyUI, AUTOMATIC1111: kohya's format
 
-LORA is the folder that `train_lora` wrote; for a FILE it may be a `checkpoint-N` in it. The FOLDER
-has a card with what metrics/ says of this LoRA; where it may give patients away, a flag is asked
-for. No stage of DVC's: nothing follows from either.
+LORA is the folder that `train_lora` wrote; for a FILE it may also be a `checkpoint-N` in it. The
+model card in FOLDER holds the measurements in metrics/. If the LoRA may reveal patients, the export
+needs --accept-risk. This is not a DVC stage, because no stage depends on its output.
 """
 
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import stages
 from mpox.core import folders
 from mpox.core.errors import InputError
+from mpox.params import Sampler
 from mpox.statistics.estimate import Metrics
 from stages import replicates
 
@@ -30,14 +32,20 @@ def main(adapter: Path, out: Path, accepted: bool) -> None:
         return
     files = (Path("metrics", f"{name}.json") for name in METRICS)
     evaluation, preparation, attack = map(Metrics.read, files)
-    _check_recorded(adapter)
+    used = _read_recorded(adapter)
     from mpox.sharing import hub
 
-    hub.write(out, adapter, evaluation, preparation.counts, attack, accepted)
+    drawing = Sampler(**{name: used["generate"][name] for name in Sampler.model_fields})
+    model = Path(used["model"]["path"])
+    evidence = hub.Evidence(evaluation, preparation.counts, attack, model, drawing)
+    hub.write(out, adapter, evidence, accepted)
 
 
-def _check_recorded(adapter: Path) -> None:
-    """InputError unless dvc.lock records that the evaluation is of pictures of this very LoRA."""
+def _read_recorded(adapter: Path) -> dict[str, Any]:
+    """The parameters of `generate` in dvc.lock.
+
+    InputError unless dvc.lock records that the evaluated pictures were drawn with this very LoRA.
+    """
     from ruamel.yaml import YAML
 
     lock, evaluation = Path("dvc.lock"), Path("metrics/evaluation.json")
@@ -46,15 +54,18 @@ def _check_recorded(adapter: Path) -> None:
         raise InputError(f"{adapter}: holds no {weights.name}")
     folders.check_fetched(weights)
     if not lock.is_file() or not replicates.recipe(lock.read_bytes(), evaluation.read_bytes()):
-        raise InputError(f"{evaluation}: is not what {lock} records; expected that (dvc repro)")
-    drawn = YAML(typ="safe").load(lock)["stages"]["generate"]["deps"]
-    if hashlib.md5(weights.read_bytes()).hexdigest() not in [dep["md5"] for dep in drawn]:
-        raise InputError(f"{weights}: {lock} records that another LoRA was measured (dvc repro)")
+        raise InputError(f"{evaluation}: is not the file that {lock} records; run `dvc repro`")
+    generate = YAML(typ="safe").load(lock)["stages"]["generate"]
+    if hashlib.md5(weights.read_bytes()).hexdigest() not in [d["md5"] for d in generate["deps"]]:
+        raise InputError(
+            f"{weights}: {lock} records that another LoRA was measured; run `dvc repro`"
+        )
+    return generate["params"]["params.yaml"]
 
 
 if __name__ == "__main__":
-    given = [word for word in sys.argv[1:] if word != RISK]
-    if len(given) != 2 or any(word.startswith("--") for word in given):
+    words = [word for word in sys.argv[1:] if word != RISK]
+    if len(words) != 2 or any(word.startswith("--") for word in words):
         sys.exit(f"usage: {__doc__}")
     with stages.plain_errors():
-        main(Path(given[0]), Path(given[1]), RISK in sys.argv)
+        main(Path(words[0]), Path(words[1]), RISK in sys.argv)

@@ -1,9 +1,10 @@
-"""Writes the training set as any trainer of classifiers reads it.
+"""Writes the training set in the layout that any trainer of classifiers reads.
 
 python -m stages.export_dataset FOLDER [--synthetic SHARE [--placebo]] [--labels]
 
-FOLDER/{train,val,test}/{mpox,other}/*.png and FOLDER/metadata.csv, after `dvc repro`. Patients are
-split as in the pipeline. It is no stage of DVC's: nothing follows from it.
+Run it after `dvc repro`. It writes FOLDER/{train,val,test}/{mpox,other}/*.png and
+FOLDER/metadata.csv, with the patients split as in the pipeline. This is not a DVC stage, because
+no stage depends on its output.
 """
 
 import argparse
@@ -23,7 +24,7 @@ def main(
     from mpox.sharing import dataset
 
     if placebo and share is None:
-        raise InputError("--placebo: expected --synthetic SHARE with it; it says how many")
+        raise InputError("--placebo: expected --synthetic SHARE with it, to know how many")
     folders.check_vacant(out)
     repository.check_output(out)
     pictures = dataset.photos(Path("data/prepared"), Path("data/prepared_controls"))
@@ -34,8 +35,8 @@ def main(
         logging.info("%s: %d pictures", place, count)
     if share is not None:
         logging.info(
-            "Train at %d pixels or fewer: photos have up to %d, so that at more a network can tell "
-            "synthetic pictures by their sharpness.",
+            "Train at %d pixels or fewer: photos have up to %d, so at more pixels a network can "
+            "recognise synthetic pictures by their sharpness.",
             params.resolution, 2 * params.resolution,
         )  # fmt: skip
 
@@ -51,19 +52,19 @@ if __name__ == "__main__":
         "--synthetic",
         metavar="SHARE",
         type=float,
-        help="add synthetic pictures to train/mpox, so many that they are this share of it",
+        help="add synthetic pictures to train/mpox, up to this share of it",
     )
     parser.add_argument(
-        "--placebo", action="store_true", help="the base's own pictures in their place"
+        "--placebo", action="store_true", help="use pictures drawn by the base instead"
     )
-    parser.add_argument("--labels", action="store_true", help="a class for each label, not two")
-    given = parser.parse_args()
+    parser.add_argument("--labels", action="store_true", help="one class per label instead of two")
+    options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with stages.plain_errors():
         main(
             read(Path("params.yaml"), Params),
-            given.folder,
-            given.synthetic,
-            given.placebo,
-            given.labels,
+            options.folder,
+            options.synthetic,
+            options.placebo,
+            options.labels,
         )

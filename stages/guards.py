@@ -1,4 +1,4 @@
-"""What every stage asks before it works: whether what params.yaml names is there and fits."""
+"""Checks before a stage starts: everything that params.yaml names exists and fits together."""
 
 import os
 import sys
@@ -15,11 +15,11 @@ from mpox.core.errors import InputError
 from mpox.params import FEATURES, FIELD, Generate, Params
 from stages import repository
 
-MEASURES = ("evaluate", "utility")  # the stages that take features, and draw nothing
+MEASURES = ("evaluate", "utility")  # stages that compute features and draw nothing
 
 
 def check(params: Params) -> None:
-    """InputError for a repository, a folder, weights, a prompt or a precision that do not fit."""
+    """Raise InputError if the repository, a folder, weights, a prompt or a precision do not fit."""
     repository.check_commit()
     repository.check("data.source", Path(params.data.source))
     repository.check("data.controls", Path(params.data.controls))
@@ -28,25 +28,26 @@ def check(params: Params) -> None:
 
 
 def check_files(params: Params) -> None:
-    """Stops the first stage, not one after the training, where something around does not fit.
+    """Fail before training, not after it, when inputs do not fit.
 
-    The base, networks' weights, and of what is still to be drawn the prompts and the precision.
+    Checks the base model and the networks' weights, and the prompts and precisions of all that is
+    still to be drawn.
     """
     stage, model = Path(sys.argv[0]).stem, Path(params.model.path)
     check_fetched(model)
     check_resolution(params.resolution, model)
-    # Who draws with a LoRA that others trained need not evaluate.
+    # Drawing with somebody else's LoRA needs no weights for evaluation.
     evaluate, utility = params.evaluate, params.utility
     if evaluate.weights is not None and stage not in ("generate", "privacy"):
         _check_weights(evaluate.features, evaluate.weights, bool(evaluate.download))
-    # And who measures or trains by hand need not try a classifier.
-    trained = utility.weights if utility.classifier == "cnn" else None
-    if trained is not None and stage not in ("generate", "privacy", "evaluate"):
-        _check_weights("resnet18", trained, bool(utility.download))
+    # Evaluation by hand needs no weights for the classifier.
+    start = utility.weights if utility.classifier == "cnn" else None
+    if start is not None and stage not in ("generate", "privacy", "evaluate"):
+        _check_weights("resnet18", start, bool(utility.download))
     if stage in (*MEASURES, "privacy"):
         return
     train, generate = params.train, params.generate
-    prompts = [("generate.negative_prompt", generate.negative_prompt), *_asked(generate)]
+    prompts = [("generate.negative_prompt", generate.negative_prompt), *_filled_prompts(generate)]
     precisions = {"generate.precision": generate.precision}
     if stage != "generate":
         prompts += [
@@ -59,37 +60,36 @@ def check_files(params: Params) -> None:
         precisions["draw_class.precision"] = params.draw_class.precision
     check_prompts(prompts, model)
     for key, precision in precisions.items():
-        if precision == "fp16":  # else no stage that needs none is kept waiting for torch
+        if precision == "fp16":  # only then, because this imports torch
             from mpox.model import processes
 
             processes.start()
             processes.check_precision(key, precision)
 
 
-def _asked(generate: Generate) -> list[tuple[str, str]]:
-    """Every prompt that pictures will be drawn under, as far as params.yaml says, after its key."""
-    known = () if generate.fields == "as_training" else generate.fields
-    values = [each.values() for each in known] or [{}]
-    found = []
+def _filled_prompts(generate: Generate) -> list[tuple[str, str]]:
+    """Every prompt to be drawn, with its key; values that only the photos know are left out."""
+    entries = () if generate.fields == "as_training" else generate.fields
+    prompts = []
     for key, prompt in generate.wordings():
-        for own in values:
-            said = prompt
-            for name, value in own.items():
-                said = said.replace(f"{{{name}}}", value)
-            found.append((f"generate.{key}", FIELD.sub("", said)))
-    return found
+        for values in [entry.values() for entry in entries] or [{}]:
+            text = prompt
+            for name, value in values.items():
+                text = text.replace(f"{{{name}}}", value)
+            prompts.append((f"generate.{key}", FIELD.sub("", text)))
+    return prompts
 
 
 def _check_weights(network: str, file: str, downloads: bool) -> None:
-    """A network's weights are there, or can be had from where a later stage downloads them.
+    """Raise InputError unless a network's weights exist, or a later stage can download them.
 
-    And where DVC sees them change, if it is DVC that asks.
+    Under DVC they must also lie where DVC notices a change.
     """
     key = weights_key(network)
     if "DVC_STAGE" in os.environ and FEATURES not in Path(file).parents:
         raise InputError(
-            f"{key}: got {file}, expected a path below {FEATURES}, where DVC sees it change (by "
-            f"hand, `python -m stages.{key.partition('.')[0]}` takes any)"
+            f"{key}: got {file}, expected a path below {FEATURES}, where DVC notices changes "
+            f"(`python -m stages.{key.partition('.')[0]}` by hand accepts any path)"
         )
     try:
         check_weights(network, file)

@@ -15,20 +15,20 @@ import yaml
 
 from mpox.core.errors import InputError, line
 
-MOST_LINES = 20  # of changes in a message
+MAX_CHANGES = 20  # in a message
 DVC_FILES = ("dvc.yaml", "*/dvc.yaml", "*/*/dvc.yaml")
 TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 
 
 class Dependencies(NamedTuple):
-    """What dvc.yaml declares of a stage; paths are relative to the repository."""
+    """The dependencies of a stage in dvc.yaml; paths are relative to the repository."""
 
     paths: list[str]  # of files and folders
     params: dict[str, list[str]]  # parameter file → dotted keys; no keys: the whole file
 
 
 class State(NamedTuple):
-    """What the dependencies are at one moment."""
+    """The dependencies at one moment."""
 
     files: dict[str, os.stat_result]
     values: dict[str, Any]  # "params.yaml: train.rank" → value
@@ -38,9 +38,9 @@ class State(NamedTuple):
 def unchanged() -> Iterator[None]:
     """InputError after the work if a dependency of the stage has changed meanwhile.
 
-    Outside DVC there is nothing to record, so nothing is compared. Of several processes the first
-    compares. The stage must have written its outputs and its resume point, so that the next run
-    takes seconds once the dependencies are as they were.
+    Outside DVC nothing is recorded, so nothing is compared. Of several processes, only the first
+    compares. By then the outputs and the resume point are written, so the next run takes seconds
+    if the dependencies are as before.
     """
     stage = os.environ.get("DVC_STAGE")
     if stage is None or os.environ.get("RANK", "0") != "0":
@@ -51,8 +51,8 @@ def unchanged() -> Iterator[None]:
     yield
     changes = _compare(before, _look(dependencies))
     if changes:
-        more = len(changes) - MOST_LINES
-        shown = changes[:MOST_LINES] + ([f"… and {more} more"] if more > 0 else [])
+        more = len(changes) - MAX_CHANGES
+        shown = changes[:MAX_CHANGES] + ([f"… and {more} more"] if more > 0 else [])
         raise InputError(
             "\n  ".join([f"{stage}: dependencies changed during the run:", *shown])
             + "\nNothing is recorded, because DVC would record them as used. Undo the change or "
@@ -62,7 +62,7 @@ def unchanged() -> Iterator[None]:
 
 def declared(stage: str) -> Dependencies:
     """The dependencies of `stage`, named as in DVC_STAGE; InputError if no dvc.yaml has it."""
-    # DVC names the file as seen from where it was called, so the stage's name alone is looked up.
+    # The path in DVC_STAGE is relative to where DVC was called, so only the stage's name counts.
     name = stage.rpartition(":")[2].partition("@")[0]
     for file in (file for pattern in DVC_FILES for file in Path().glob(pattern)):
         definition = _load(file).get("stages", {}).get(name)
@@ -70,8 +70,8 @@ def declared(stage: str) -> Dependencies:
             break
     else:
         raise InputError(
-            f"DVC_STAGE: got {stage!r}, which no dvc.yaml below {Path.cwd()} has; expected the "
-            "name of a stage; unset DVC_STAGE"
+            f"DVC_STAGE: got {stage!r}, expected a stage of a dvc.yaml below {Path.cwd()}; unset "
+            "DVC_STAGE"
         )
     definition = definition.get("do", definition)
     values = _load(Path("params.yaml")) if TEMPLATE.search(str(definition["deps"])) else {}
@@ -99,7 +99,7 @@ def _look(dependencies: Dependencies) -> State:
 
 
 def _files(path: str) -> dict[str, os.stat_result]:
-    """A file, or every file below a folder; like DVC, links are followed to files alone."""
+    """A file, or every file below a folder; like DVC, only links to files are followed."""
     if not os.path.isdir(path):
         names = [path]
     else:
@@ -108,7 +108,7 @@ def _files(path: str) -> dict[str, os.stat_result]:
     for name in names:
         try:
             states[name] = os.stat(name)
-        except OSError:  # a broken link, or a file that is gone: as if it were not there
+        except OSError:  # a broken link, or a file removed meanwhile, counts as absent
             continue
     return states
 
@@ -144,12 +144,12 @@ def _compare(before: State, after: State) -> list[str]:
 
 
 def _token(state: os.stat_result | None) -> tuple[int, int, int] | None:
-    """What DVC compares, too, before it takes a file's content for the same."""
+    """Inode, size and time, which DVC also compares before it hashes a file again."""
     return state and (state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 def _has_same_content(repo: Any, name: str, before: os.stat_result) -> bool:
-    """Whether a file has the MD5 that DVC took of it in the state `before`; if it took none, no."""
+    """Whether the MD5 equals the one that DVC recorded for the state `before`; False if none."""
     from dvc.fs import localfs
     from dvc_data.hashfile.hash import hash_file
 

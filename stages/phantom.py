@@ -7,7 +7,7 @@ from stages import run
 
 
 def main(params: Phantoms, photos: Path, controls: Path) -> None:
-    """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`, look-alikes so in a folder of each kind."""
+    """Mpox phantoms as `mpox_p<patient>_<picture>.jpg`, each look-alike kind in its own folder."""
     from tqdm import tqdm
 
     from mpox.core import images

@@ -1,4 +1,4 @@
-"""Photos to split pictures: `python -m stages.prepare OUT CONTROLS_OUT METRICS`."""
+"""Turns photos into split pictures: `python -m stages.prepare OUT CONTROLS_OUT METRICS`."""
 
 import logging
 from pathlib import Path
@@ -11,9 +11,8 @@ def main(params: Params, out: Path, controls_out: Path, metrics: Path) -> None:
     from mpox.photos import preparation
     from mpox.statistics.estimate import Metrics
 
-    source, controls = Path(params.data.source), (Path(params.data.controls), controls_out)
     side, seed = params.resolution, params.seed
-    counts = preparation.prepare(source, out, params.data, side, seed, controls=controls)
+    counts = preparation.prepare(params.data, out, side, seed, controls_out)
     Metrics(counts=counts).write(metrics)
     logging.info(", ".join(f"{name} {count}" for name, count in counts.items()))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mpox.params import TinySD
 from stages import pins, run
 
-# The weights are in git and need not be reproduced elsewhere, and AVX2 has no bf16.
+# The weights are in git, so no other machine has to reproduce them; and AVX2 has no bf16.
 pins.unpin()
 
 

@@ -1,7 +1,7 @@
-"""Do the weights remember patients? `python -m stages.privacy TRAINING TEST LORA METRICS`.
+"""Does the LoRA reveal its patients? `python -m stages.privacy TRAINING TEST LORA METRICS`.
 
-TRAINING are the photos that the LoRA was trained on, TEST those of other patients, LORA the folder
-of train_lora, METRICS the JSON file to write.
+TRAINING and TEST are folders with photos that the LoRA was trained on and photos of other patients,
+LORA is the folder that train_lora wrote, METRICS the JSON file to write.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ def main(params: Params, training: Path, test: Path, adapter: Path, metrics: Pat
         params.resolution,
         params.seed,
     )
-    measures = membership.measure(PictureSet.read(training), PictureSet.read(test), target)
-    measures.write(metrics)
+    sets = PictureSet.read(training), PictureSet.read(test)
+    membership.attack_lora(*sets, target).write(metrics)
 
 
 if __name__ == "__main__":

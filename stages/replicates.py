@@ -1,4 +1,4 @@
-"""Runs of the same settings with other seeds, among all commits and experiments of a repository."""
+"""Find runs with the same settings and other seeds, in all commits and experiments."""
 
 import hashlib
 import subprocess
@@ -14,33 +14,33 @@ SEEDS = ("train.seed", "generate.seed")
 
 
 class Recipe(NamedTuple):
-    """What `evaluate` and all before it were made of, as dvc.lock has it."""
+    """The inputs and parameters of `evaluate` and all stages before it, as recorded in dvc.lock."""
 
-    inputs: frozenset[tuple[str, str]]  # path and MD5 of what no stage made: photos, base, code
+    inputs: frozenset[tuple[str, str]]  # path and MD5 of files that no stage made
     params: frozenset[tuple[str, str]]  # without SEEDS
-    seeds: tuple[str, ...]  # of training and drawing, those that hold
+    seeds: tuple[str, ...]  # the seeds that training and drawing used
 
     def repeats(self, other: "Recipe") -> bool:
-        """Whether the two differ in their seeds alone."""
+        """Whether the two differ at most in their seeds."""
         return (self.inputs, self.params) == (other.inputs, other.params)
 
 
 def recipe(lock: bytes, metrics: bytes) -> Recipe | None:
-    """None where dvc.lock records no run that gave these `metrics`."""
+    """The recipe in a dvc.lock; None if it records no run that gave these `metrics`."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         stages = YAML(typ="safe").load(lock)["stages"]
-        made = {out["path"]: name for name, own in stages.items() for out in own.get("outs", ())}
+        made = {out["path"]: name for name, each in stages.items() for out in each.get("outs", ())}
         [recorded] = [o["md5"] for o in stages["evaluate"]["outs"] if o["path"] == METRICS]
         inputs, params = _gather(stages, made)
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError):
         return None
     if recorded != hashlib.md5(metrics).hexdigest():
         return None
-    given = [params.pop(key, "null") for key in SEEDS]
-    run, training, drawing = params.get("seed", "null"), *given
+    training, drawing = (params.pop(key, "null") for key in SEEDS)
+    run = params.get("seed", "null")
     training = run if training == "null" else training
     drawing = training if drawing == "null" else drawing
     return Recipe(frozenset(inputs.items()), frozenset(params.items()), (training, drawing))
@@ -49,7 +49,7 @@ def recipe(lock: bytes, metrics: bytes) -> Recipe | None:
 def _gather(
     stages: Mapping[str, Any], made: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Inputs and parameters of `evaluate` and of every stage that it needs."""
+    """Inputs and parameters of `evaluate` and all stages before it; made: stage by output."""
     inputs: dict[str, str] = {}
     params: dict[str, str] = {}
     todo, seen = ["evaluate"], set()
@@ -60,29 +60,29 @@ def _gather(
         seen.add(name)
         for dep in stages[name].get("deps", ()):
             path = PurePosixPath(dep["path"])
-            whose = [made[str(p)] for p in (path, *path.parents) if str(p) in made]
-            todo += whose[:1]
-            if not whose:
+            makers = [made[str(p)] for p in (path, *path.parents) if str(p) in made]
+            todo += makers[:1]
+            if not makers:
                 inputs[str(path)] = str(dep["md5"])
-        for given in stages[name].get("params", {}).values():
-            params |= texts(given)
+        for values in stages[name].get("params", {}).values():
+            params |= texts(values)
     return inputs, params
 
 
-def find(own: Recipe, metrics: Metrics) -> list[Metrics]:
-    """`metrics` and those of every run that differs from it in its seeds alone, each run once."""
-    found = {own.seeds: metrics}
+def find(run: Recipe, metrics: Metrics) -> list[Metrics]:
+    """The `metrics` of a run, then those of its replicates, one for each pair of seeds."""
+    runs = {run.seeds: metrics}
     for lock, content in _history():
-        # Few runs are of the same code: no other one's record is worth parsing.
-        if all(md5.encode() in lock for _, md5 in own.inputs):
+        # Parsing is slow, and few runs have the same inputs.
+        if all(md5.encode() in lock for _, md5 in run.inputs):
             other = recipe(lock, content)
-            if other and own.repeats(other) and other.seeds not in found:
-                found[other.seeds] = Metrics.parse(content, METRICS)
-    return list(found.values())
+            if other and run.repeats(other) and other.seeds not in runs:
+                runs[other.seeds] = Metrics.parse(content, METRICS)
+    return list(runs.values())
 
 
 def _history() -> Iterator[tuple[bytes, bytes]]:
-    """dvc.lock and the evaluation's metrics of every state that git keeps, experiments too."""
+    """dvc.lock and metrics/evaluation.json of every commit, including those of experiments."""
     log = ["git", "log", "--all", "--full-history", "--format=%H", "--", LOCK]
     commits = subprocess.run(log, capture_output=True, check=True, text=True).stdout.split()
     wanted = "".join(f"{each}:./{LOCK}\n{each}:./{METRICS}\n" for each in commits)

@@ -1,8 +1,8 @@
-"""Scores any classifier on the test photos: `python -m stages.score_predictions CSV`.
+"""Scores any classifier's predictions: `python -m stages.score_predictions CSV`.
 
-CSV has the columns file and probability, of mpox: a row for each test photo of data/prepared and
-data/prepared_controls, which stages.export_dataset writes to FOLDER/test. Prints AUROC with the
-interval that `utility` gives its own classifiers.
+CSV has the columns `file` and `probability` (of mpox), with a row for each test photo of
+data/prepared and data/prepared_controls, which stages.export_dataset copies to FOLDER/test. Prints
+AUROC with the interval that `utility` gives its own classifiers.
 """
 
 import sys
@@ -13,14 +13,17 @@ from mpox.params import Params, read
 
 
 def main(params: Params, file: Path) -> str:
+    from mpox.core.picture_set import PictureSet
     from mpox.utility import predictions
 
-    prepared, controls = Path("data/prepared"), Path("data/prepared_controls")
-    found, test = predictions.score(file, prepared, controls, params.seed)
+    mpox, controls = (
+        PictureSet.read(Path("data", name, "test")) for name in ("prepared", "prepared_controls")
+    )
+    auroc = predictions.score(file, mpox, controls, params.seed)
     return (
-        f"AUROC {found.value:.3f}, interval of 95 % {found.low:.3f} to {found.high:.3f} "
-        f"({test.mpox.sum()} test photos of mpox, {(~test.mpox).sum()} of other conditions, "
-        f"{len(set(test.patients))} patients)"
+        f"AUROC {auroc.value:.3f}, interval of 95 % {auroc.low:.3f} to {auroc.high:.3f} "
+        f"({len(mpox)} test photos of mpox, {len(controls)} of other conditions, "
+        f"{len({*mpox.patients, *controls.patients})} patients)"
     )
 
 

@@ -9,7 +9,7 @@ from stages import run
 def main(
     params: Params, augmented: Path, val: Path, class_pictures: Path, out: Path, curves: Path
 ) -> None:
-    """The LoRA in `out`, the curves in `curves`; a later stage removes the checkpoint."""
+    """Writes the LoRA and the curves; a later stage removes the resume point."""
     from mpox.core import folders, seeds
     from mpox.core.picture_set import PictureSet
     from mpox.model import checkpoints, processes
@@ -17,7 +17,7 @@ def main(
     from mpox.training.dreambooth import Recipe, Sets
 
     process = processes.start()
-    if process.is_main_process:  # on several machines the others may look before DVC clears them
+    if process.is_main_process:  # other machines may look before DVC has cleared them
         folders.check_vacant(out, curves)
     model = Path(params.model.path)
     seed = seeds.first(params.train.seed, params.seed)

@@ -1,12 +1,11 @@
-"""Does it help a classifier? `… PREPARED CONTROLS VARIANTS CONTROL_VARIANTS SYNTHETIC BASE …`.
+"""Does it help a classifier? Compares classifiers with and without the synthetic pictures.
 
 python -m stages.utility PREPARED CONTROLS VARIANTS CONTROL_VARIANTS SYNTHETIC BASE METRICS TABLE
 
-The first six are what prepare, augment, generate and draw_base wrote.
+The first six are folders that prepare, augment, generate and draw_base wrote; METRICS (JSON) and
+TABLE (CSV) are the files to write.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from mpox.params import Params
@@ -22,31 +21,22 @@ def main(
     synthetic: Path,
     placebo: Path,
     metrics: Path,
-    rows: Path,
+    table: Path,
 ) -> None:
     from mpox.core import folders
     from mpox.model import checkpoints
-    from mpox.utility import judge, trial
-    from mpox.utility.collection import Folders
+    from mpox.utility import arms_csv, trial
+    from mpox.utility.photos import Pictures
 
-    model, side, seed = Path(params.model.path), params.resolution, params.seed
     work = None
     if params.utility.classifier == "cnn":
-        kept = {"utility": params.utility, "resolution": side, "seed": seed}
-        inputs = [prepared, controls, synthetic, placebo, model]
-        work = checkpoints.folder("utility", kept, inputs)
-    found = trial.run(
-        Folders(prepared, controls, variants, control_variants, synthetic, placebo),
-        model,
-        trial.Settings(params.evaluate, params.utility, params.data.duplicate_distance, side, seed),
-        work,
-    )
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, judge.COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found.rows)
-    folders.write(rows, buffer.getvalue().encode())
-    found.metrics.write(metrics)
+        settings = {name: getattr(params, name) for name in ("utility", "resolution", "seed")}
+        inputs = [prepared, controls, synthetic, placebo, Path(params.model.path)]
+        work = checkpoints.folder("utility", settings, inputs)
+    pictures = Pictures.read(prepared, controls, variants, control_variants, synthetic, placebo)
+    result = trial.run(pictures, params, work)
+    folders.write(table, arms_csv.to_csv(result.rows))
+    result.metrics.write(metrics)
     if work:
         checkpoints.finish(work)
 

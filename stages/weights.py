@@ -1,6 +1,6 @@
-"""Downloads the weights of `evaluate`'s features: `python -m stages.weights [utility]`.
+"""Downloads the weights of the feature network: `python -m stages.weights [utility]`.
 
-With the word, those of the network that `utility` trains.
+With the word `utility`, it downloads those of the classifier that `utility` trains.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ TIMEOUT = 30  # seconds without an answer
 
 
 def main(network: str, file: Path) -> None:
-    """What is there already, in the repository that DVC runs in a copy of too, is not fetched."""
+    """Writes the weights to `file`; downloads them only if the main repository lacks them too."""
     try:
-        found = check_weights(network, file)
+        existing = check_weights(network, file)
     except InputError:
         folders.write(file, fetch(network, file))
     else:
         if not file.exists():
-            folders.write(file, found.read_bytes())
+            folders.write(file, existing.read_bytes())
 
 
 def fetch(network: str, file: str | Path, *, only_ask: bool = False) -> bytes:
-    """The published bytes, checked; or none, if only asked whether they can be had.
+    """The published bytes, checked; with `only_ask`, no bytes, only whether they are reachable.
 
-    InputError says what to save as `file`.
+    The InputError says what to save as `file`.
     """
     address, sha256 = PUBLISHED[network]
     try:
@@ -42,13 +42,13 @@ def fetch(network: str, file: str | Path, *, only_ask: bool = False) -> bytes:
     except (OSError, HTTPException) as error:
         reason = f"cannot be downloaded: {' '.join(str(error).split())}"
     else:
-        found = hashlib.sha256(content).hexdigest()
-        if only_ask or found == sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if only_ask or digest == sha256:
             return content
-        reason = f"is not what was published, but has SHA-256 {found}"
+        reason = f"is not what was published, but has SHA-256 {digest}"
     raise InputError(
-        f"{weights_key(network)}: {address} {reason}; elsewhere save it, with SHA-256 {sha256}, "
-        f"as {file}"
+        f"{weights_key(network)}: {address} {reason}; download it on another computer and save it, "
+        f"with SHA-256 {sha256}, as {file}"
     )
 
 

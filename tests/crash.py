@@ -1,8 +1,8 @@
-"""Stops the pipeline at random moments and lets it go on: `make crash`, thirty times.
+"""Stops the pipeline at random moments and resumes it: `make crash`, thirty times.
 
-Each time a repository without any result runs `dvc repro`, is stopped in the middle of a stage
-(SIGKILL, SIGTERM or Ctrl-C to all its processes), runs `dvc repro` again, and must hold the bytes
-of a run that nobody stopped, and no checkpoint.
+Each time `dvc repro` starts in a repository without results and is stopped in the middle of a stage
+by SIGKILL, SIGTERM or Ctrl-C to all its processes. After a second `dvc repro` the repository must
+hold the bytes of an undisturbed run, and no checkpoint.
 """
 
 import itertools
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -24,6 +25,13 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 60  # seconds that a stopped run gets to end by itself
 
 
+class Finished(NamedTuple):
+    """A run of `dvc repro` that nobody stopped."""
+
+    durations: dict[str, float]  # of each stage, in seconds
+    output: str
+
+
 def stop_and_go(
     repository: Path,
     durations: dict[str, float],
@@ -31,11 +39,11 @@ def stop_and_go(
     seed: int,
     target: str | None = None,
 ) -> Iterator[tuple[str, bool]]:
-    """Stops in each of `stages`; yields what was done and whether the outcome was the same.
+    """Stops in each of `stages`; yields a description and whether the outputs are the same.
 
-    `repository` holds committed code, parameters, git-ignored photos and the results of `run`,
-    whose `durations` these are. The moment, drawn from `seed`, is a uniform share of the time that
-    the stage takes undisturbed. With a `target` nothing after that stage is run, or compared.
+    `repository` holds committed code, parameters, git-ignored photos and the results of a `run`
+    with these `durations`. The moment, drawn from `seed`, is uniform over the time that the stage
+    takes undisturbed. With a `target`, stages after it are neither run nor compared.
     """
     expected = result(repository)
     rng = np.random.default_rng(seed)
@@ -45,12 +53,12 @@ def stop_and_go(
         reset(repository)
         run(repository, (stage, after, with_signal))
         run(repository, target=target)
-        found = result(repository)
-        if target:  # what it leaves to go on from, only a later stage sweeps away
-            compared = found.keys() - {".checkpoints"}
-            same = all(found[key] == expected[key] for key in compared)
+        outcome = result(repository)
+        if target:  # its checkpoint stays until a later stage removes it
+            keys = outcome.keys() - {".checkpoints"}
+            same = all(outcome[key] == expected[key] for key in keys)
         else:
-            same = found == expected
+            same = outcome == expected
         yield f"{with_signal.name} in {stage} after {after:.1f} of {durations[stage]:.1f} s", same
 
 
@@ -58,8 +66,8 @@ def reset(repository: Path) -> None:
     """Back to what is committed, and the photos."""
     git = ("git", "-C", str(repository))
     subprocess.run([*git, "checkout", "-q", "--", "."], check=True)
-    kept = ("-e", "data/photos", "-e", "data/controls", "-e", "dvc.lock")
-    subprocess.run([*git, "clean", "-fdxq", *kept], check=True)
+    excluded = ("-e", "data/photos", "-e", "data/controls", "-e", "dvc.lock")
+    subprocess.run([*git, "clean", "-fdxq", *excluded], check=True)
     (repository / "dvc.lock").unlink(missing_ok=True)
 
 
@@ -67,8 +75,8 @@ def run(
     repository: Path,
     stop: tuple[str, float, signal.Signals] | None = None,
     target: str | None = None,
-) -> dict[str, float]:
-    """`dvc repro`, stopped so many seconds into a stage; how many seconds each stage took."""
+) -> Finished | None:
+    """`dvc repro`, or None if it was stopped: a stage, seconds after its start, a signal."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         ["dvc", "repro", *([target] if target else [])],
@@ -79,37 +87,37 @@ def run(
         text=True,
         start_new_session=True,
     )
-    said, started = [], {}
+    output, starts = "", {}
     for line in process.stdout:
-        said.append(line)
-        if found := re.match(r"Running stage '(\w+)'", line):
-            started[found[1]] = time.monotonic()
-            if stop and found[1] == stop[0]:
+        output += line
+        if stage := re.match(r"Running stage '(\w+)'", line):
+            starts[stage[1]] = time.monotonic()
+            if stop and stage[1] == stop[0]:
                 break
     if stop:
         time.sleep(stop[1])
         if process.poll() is not None:
-            raise RuntimeError(f"ended before it was stopped:\n{''.join(said)}")
+            raise RuntimeError(f"ended before it was stopped:\n{output}")
         os.killpg(process.pid, stop[2])
         try:
             process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-        return {}
+        return None
     if process.wait():
-        raise RuntimeError("".join(said))
-    moments = [*started.values(), time.monotonic()]
-    return dict(zip(started, np.diff(moments), strict=True))
+        raise RuntimeError(output)
+    moments = [*starts.values(), time.monotonic()]
+    return Finished(dict(zip(starts, np.diff(moments), strict=True)), output)
 
 
 def result(repository: Path) -> dict[str, object]:
-    """The MD5 of every output, every number in metrics/, and what is left in .checkpoints."""
+    """The MD5 of every output, every file of metrics/, and the names left in .checkpoints."""
     lock = YAML(typ="safe").load(repository / "dvc.lock")
     outs = {out["path"]: out["md5"] for s in lock["stages"].values() for out in s["outs"]}
     metrics = {path.name: path.read_bytes() for path in (repository / "metrics").rglob("*.*")}
-    left = sorted(path.name for path in (repository / ".checkpoints").glob("*"))
-    return {**outs, **metrics, ".checkpoints": left}
+    checkpoints = sorted(path.name for path in (repository / ".checkpoints").glob("*"))
+    return {**outs, **metrics, ".checkpoints": checkpoints}
 
 
 def main(times: int) -> None:
@@ -119,17 +127,23 @@ def main(times: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         repository = test_stages.tiny(Path(folder), LONGER)
         same = 0
-        durations = run(repository)
+        finished = run(repository)
+        durations = finished.durations
         stages = itertools.islice(itertools.cycle(durations), times)
-        for said, identical in stop_and_go(repository, durations, stages, seed=0):
+        for stop, identical in stop_and_go(repository, durations, stages, seed=0):
             same += identical
-            print(f"{said}: {'identical' if identical else 'DIFFERENT'}", flush=True)
+            print(f"{stop}: {'identical' if identical else 'DIFFERENT'}", flush=True)
     print(f"{same} of {times} identical")
     sys.exit(same < times)
 
 
-# More work than the tests', so that a stage spends its time in it and not in importing torch.
-LONGER = {"train": {"max_steps": 40, "val_loss_steps": 4}, "generate": {"num_images": 24}}
+# More work than in the tests, so that a stage spends its time in it and not in importing torch.
+LONGER = {
+    "train": {
+        "max_steps": 40, "val_loss_steps": 4, "validation_steps": 20, "checkpointing_steps": 20,
+    },
+    "generate": {"num_images": 24, "steps": 2},
+}  # fmt: skip
 
 if __name__ == "__main__":
     main(int(sys.argv[1]))

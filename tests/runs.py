@@ -1,4 +1,4 @@
-"""A finished run made by hand: small, and every number in it known."""
+"""A small finished run, made by hand, in which every number is known."""
 
 import json
 from dataclasses import replace
@@ -22,11 +22,11 @@ def evaluation(
     groups: dict | None = None,
     **changes: float | tuple[float, ...],
 ) -> Metrics:
-    """metrics/evaluation.json of a perfect set: each value is its null, within ±0.1 of chance.
+    """metrics/evaluation.json of a perfect set: each value equals its null, ± 0.1.
 
     `changes`: a measure's value, or its value, low and high.
     """
-    found = {
+    measures = {
         "fid": Estimate(60.0), "fid_half": Estimate(80.0), "fid_floor": Estimate(80.0),
         "kid_p": Estimate(0.4), "fid_excess": Estimate(0.0, -20.0, 20.0, 0.0, 9.0),
         "fid_gap": Estimate(0.0, -20.0, 20.0, 0.0, 9.0), "copy_threshold": Estimate(0.96),
@@ -37,28 +37,28 @@ def evaluation(
     shares = ("precision", "recall", "density", "coverage")
     nulls = {"kid": 0.03, "vendi_ratio": 1.0, "ms_ssim": 0.17} | dict.fromkeys(shares, 0.8)
     for name, null in nulls.items():
-        found[name] = Estimate(null, round(null - 0.1, 6), round(null + 0.1, 6), null, 0.05)
+        measures[name] = Estimate(null, round(null - 0.1, 6), round(null + 0.1, 6), null, 0.05)
     for name in ("repeat_rate", "copy_rate", "hash_rate"):
-        found[name] = Estimate(0.0, 0.0, 0.036, 0.01, 0.018, 0.02)
+        measures[name] = Estimate(0.0, 0.0, 0.036, 0.01, 0.018, 0.02)
     for name, change in changes.items():
         numbers = change if isinstance(change, tuple) else (change,)
         fields = dict(zip(("value", "low", "high"), numbers, strict=False))
-        found[name] = replace(found[name], **fields)
+        measures[name] = replace(measures[name], **fields)
     known = {
         "features": "tiny", "features_sha256": "01234567",
         "preprocessing": "square 16, JPEG 95, network 224", "split": "89abcdef",
         "patients": "known", "n_test": n, "n_training": n, "n_synthetic": n, "n_fid": n,
         "n_half": n // 2, "neighbours": 5, "ms_ssim_scales": 1,
     }  # fmt: skip
-    headlines = {name: found[name].value for name in ("fid", "kid")}
-    return Metrics({ALL: found, **(groups or {})}, known | (identity or {}), headlines=headlines)
+    headlines = {name: measures[name].value for name in ("fid", "kid")}
+    return Metrics({ALL: measures, **(groups or {})}, known | (identity or {}), headlines=headlines)
 
 
 def without_training(metrics: Metrics) -> Metrics:
-    """Of an evaluation what is measured without training photos."""
-    of_copies = ("copy", "hash", "fid_gap")
-    kept = {k: v for k, v in metrics.estimates[ALL].items() if not k.startswith(of_copies)}
-    return replace(metrics, estimates={ALL: kept})
+    """The part of an evaluation that needs no training photos."""
+    copies = ("copy", "hash", "fid_gap")
+    others = {k: v for k, v in metrics.estimates[ALL].items() if not k.startswith(copies)}
+    return replace(metrics, estimates={ALL: others})
 
 
 def preparation(n: int = 6) -> dict:
@@ -81,19 +81,19 @@ def utility(label: str = "acne", **gains: tuple[float, float, float]) -> Metrics
     arm = {"encoded": Estimate(0), "n_mpox": Estimate(128), "n_controls": Estimate(128), **rates}
     gained = {"gain": none, "gain_over_other": Estimate(0.002, -0.02, 0.024)}
     gained["detectable"] = Estimate(0.031)
-    found = {ALL: {"worth": Estimate(2.0, -5.0, 32.0), "worth_most": Estimate(32)}, "real": arm}
-    found |= {name: arm | gained for name in ("augmented", "both_100", "synthetic", "placebo")}
-    found["both_100"] |= {"over_placebo": none, "over_augmented": none}
-    found["both_100"] |= {name: Estimate(*numbers) for name, numbers in gains.items()}
+    estimates = {ALL: {"worth": Estimate(2.0, -5.0, 32.0), "worth_most": Estimate(32)}, "real": arm}
+    estimates |= {name: arm | gained for name in ("augmented", "both_100", "synthetic", "placebo")}
+    estimates["both_100"] |= {"over_placebo": none, "over_augmented": none}
+    estimates["both_100"] |= {name: Estimate(*numbers) for name, numbers in gains.items()}
     for name in ("real", "augmented", "both_100", "synthetic", "placebo"):
-        found[f"{name}, label: {label}"] = {"auroc": area}
+        estimates[f"{name}, label: {label}"] = {"auroc": area}
     for kind in ("real", "augmented"):
-        found |= {f"{kind}, patients: {number}": {"auroc": area} for number in (3, 32)}
+        estimates |= {f"{kind}, patients: {number}": {"auroc": area} for number in (3, 32)}
     for name in ("probe", "probe_encoded", "colour", "masked"):
         alarm = Estimate(int(name == "probe"))
-        found[f"guard: {name}"] = {"auroc": Estimate(0.6, 0.5, 0.7), "alarm": alarm}
+        estimates[f"guard: {name}"] = {"auroc": Estimate(0.6, 0.5, 0.7), "alarm": alarm}
     return Metrics(
-        found,
+        estimates,
         {"features": "tiny", "n_test": 104, "n_test_controls": 100, "patients_test": 52,
          "main": "both_100"},
         headlines={"utility_auroc": 0.8},
@@ -102,24 +102,24 @@ def utility(label: str = "acne", **gains: tuple[float, float, float]) -> Metrics
 
 def networks(**gains: tuple[float, float, float]) -> Metrics:
     """metrics/utility.json of a trial of networks; `gains` are those of their arm `share_40`."""
-    linear, own = utility(), utility(**gains).estimates
+    linear, changed = utility(), utility(**gains).estimates
     named = {"both_100": "share_40", "both_100, label: acne": "share_40, label: acne"}
-    found = {
+    estimates = {
         named.get(name, name): measures
-        for name, measures in own.items()
+        for name, measures in changed.items()
         if name != ALL and not name.startswith("augmented") and ", patients: " not in name
     }
-    del found["share_40"]["over_augmented"]
-    found |= {"share_20": found["placebo"], "synthetic_first": found["synthetic"]}
-    found |= {f"linear: {name}": measures for name, measures in linear.estimates.items()}
+    del estimates["share_40"]["over_augmented"]
+    estimates |= {"share_20": estimates["placebo"], "synthetic_first": estimates["synthetic"]}
+    estimates |= {f"linear: {name}": measures for name, measures in linear.estimates.items()}
     identity = dict(linear.identity)
     identity |= {"main": "share_40", "classifier": "cnn", "network": "small"}
     identity["linear_main"] = linear.identity["main"]
-    return replace(linear, estimates=found, identity=identity)
+    return replace(linear, estimates=estimates, identity=identity)
 
 
 def privacy(lora_sha256: str = "0" * 64, low: float = 0.36, high: float = 0.64) -> Metrics:
-    """metrics/privacy.json of an attack that finds nobody, with this interval of its AUC."""
+    """metrics/privacy.json of an attack that identifies nobody, with this interval of its AUC."""
     measures = {
         "auc": Estimate(0.5, low, high, 0.5),
         "detectable": Estimate(0.7),
@@ -149,13 +149,13 @@ def finished(
     draw=picture,
 ) -> Run:
     """n pictures in every set, two seeds' validation pictures at three steps."""
-    own = params.read(
+    values = params.read(
         ROOT / "params.yaml",
         Params,
         {"resolution": str(side), "model.path": str(folder / "base"), "data.source": "data/photos"}
         | (changes or {}),
     )
-    run = Run(own, folder / "prepared", folder / "synthetic", folder / "base-alone",
+    run = Run(values, folder / "prepared", folder / "synthetic", folder / "base-alone",
               folder / "lora", folder / "sheets", folder / "metrics", ROOT / "params",
               ROOT / "requirements.lock")  # fmt: skip
     manifest = ["source,sha256,group,split,file,reason"]
@@ -173,7 +173,7 @@ def finished(
     rows = {}
     for i in range(n):
         images.write(run.synthetic / f"{i:05d}.png", draw(3, i, side=side), {"seed": str(i)})
-        prompt, negative = own.generate.prompt, own.generate.negative_prompt
+        prompt, negative = values.generate.prompt, values.generate.negative_prompt
         rows[f"{i:05d}.png"] = [prompt, negative, 1000 + i, ["tan", "dark"][i % 2]]
     table.write(run.synthetic, ["text", "negative_prompt", "seed", "tone"], rows)
     for i in range(n):

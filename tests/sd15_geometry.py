@@ -1,6 +1,7 @@
 """SD 1.5's exact configuration with random weights: `python tests/sd15_geometry.py FOLDER`.
 
-It draws nothing, but costs what the real one costs. The tokenizer is the embedded base's.
+Its pictures are noise, but it takes the time and memory of the real one. The tokenizer is that of
+the embedded base.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Every transform does what its parameters say, and nothing but the seed decides."""
+"""Transforms follow their parameters; the seed alone decides what is drawn."""
 
 import math
 from collections import Counter
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 
 from mpox import augmentation
 from mpox.core import images, seeds, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.params import Augment
 
 VALUES = {
@@ -27,7 +29,7 @@ VALUES = {
 
 
 def settings(p: float = 0.0, copies: int = 2, **changes: dict[str, float]) -> Augment:
-    """All transforms with probability `p`, those in `changes` always and so changed."""
+    """All transforms with probability `p`; those in `changes` always, with these values."""
     sections = {name: {"p": p} | values for name, values in VALUES.items()}
     for name, values in changes.items():
         sections[name] |= {"p": 1.0} | values
@@ -45,14 +47,14 @@ def picture() -> np.ndarray:
     return images.square(noise, 64)
 
 
-def test_nothing_drawn_is_nothing_done(picture):
+def test_no_transform_changes_nothing(picture):
     assert np.array_equal(draw(picture, 64), picture)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_each_transform_alone_changes_the_picture(picture, name):
     same = [np.array_equal(draw(picture, 64, seed, **{name: {}}), picture) for seed in range(8)]
-    assert sum(same) <= (5 if name == "rotate90" else 0)  # none of the four turns is one of them
+    assert sum(same) <= (5 if name == "rotate90" else 0)  # one of its four rotations is none
 
 
 def test_flips_and_turns_only_move_pixels(picture):
@@ -77,7 +79,7 @@ def test_flips_of_one_probability_are_independent(picture):
 
 
 def test_noise_has_its_sigma():
-    """Up to rounding: albumentations cuts the noise off towards zero, which costs some of it."""
+    """Up to rounding: albumentations truncates the noise towards zero, which removes some of it."""
     grey = np.full((256, 256, 3), 128, np.uint8)
     noisy = draw(grey, 256, gaussian_noise={"sigma_min": 4.0, "sigma_max": 4.0})
     expected = np.trunc(np.random.default_rng(1).normal(0, 4, 1_000_000)).std()
@@ -86,7 +88,7 @@ def test_noise_has_its_sigma():
 
 
 def test_elastic_moves_pixels_by_alpha():
-    """On a ramp of 2 grey levels a pixel, displacement can be read off the picture."""
+    """On a ramp of 2 grey levels a pixel, grey levels show the displacement."""
     ramp = np.arange(128, dtype=np.uint8)[None, :, None].repeat(128, 0).repeat(3, 2) * 2
     strength = {"alpha": 4.0, "sigma": 6.0}
     moved = [draw(ramp, 128, seed, elastic=strength) for seed in range(10)]
@@ -95,7 +97,7 @@ def test_elastic_moves_pixels_by_alpha():
 
 
 def test_crop_keeps_the_aspect_and_the_share():
-    """On a ramp the slopes say how much of the picture each side shows."""
+    """On a ramp, the range of grey levels shows how much of the picture each side covers."""
     across = np.arange(128, dtype=np.uint8)[None, :].repeat(128, 0) * 2
     ramps = np.stack([across, across.T, across], axis=2)
     for seed in range(10):
@@ -106,7 +108,7 @@ def test_crop_keeps_the_aspect_and_the_share():
 
 
 def test_shift_scale_rotate_keeps_within_its_bounds():
-    """A dot two thirds out moves by at most the shift, the scale and the turn together."""
+    """A dot moves by at most the shift, the scale and the rotation together."""
     dot = np.zeros((120, 120, 3), np.uint8)
     dot[58:62, 98:102] = 255  # 40 pixels right of the centre
     for seed in range(20):
@@ -118,17 +120,14 @@ def test_shift_scale_rotate_keeps_within_its_bounds():
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
+def source(tmp_path_factory) -> PictureSet:
     folder = tmp_path_factory.mktemp("train")
     rng = np.random.default_rng(0)
     for key in range(5):
         noise = rng.integers(40, 210, (10, 10, 3), dtype=np.uint8)
         images.write(folder / f"{key:016x}.png", images.square(noise, [64, 64, 48, 40, 25][key]))
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    table.write(folder, ["tone"], {path.name: ["dark"] for path in folder.iterdir()})
+    return PictureSet.read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +138,16 @@ def augmented(source, tmp_path_factory) -> dict[str, bytes]:
 
 
 def test_augment_is_a_function_of_seed_key_and_copy_alone(source, augmented, tmp_path):
-    """What the worker processes wrote is drawn again here, singly and backwards."""
+    """Drawn again here, one by one and backwards, pictures equal those of the processes."""
     named = {f"{key:016x}-{copy}.jpg": copy for key in range(5) for copy in range(3)}
     assert set(augmented) == {*named, table.NAME}
     rows = table.parse(Path(table.NAME), augmented[table.NAME]).rows
     assert {name: int(row["variant"]) for name, row in rows.items()} == named
+    assert all(row["source"] == f"{name[:16]}.png" for name, row in rows.items())
+    assert {row["tone"] for row in rows.values()} == {"dark"}
     assert len(set(augmented.values())) == len(augmented)
     chain, again = augmentation.transforms(settings(p=0.5), 32), tmp_path / "again.jpg"
-    for path in sorted(source.iterdir(), reverse=True):
+    for path in reversed(source.paths):
         picture = images.read(path)
         images.write(again, images.square(picture, 32))
         assert again.read_bytes() == augmented[f"{path.stem}-0.jpg"]
@@ -171,4 +172,13 @@ def test_seeds_differ(picture):
 
 def test_augment_refuses_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="holds no pictures to augment"):
-        augmentation.augment(tmp_path, tmp_path / "out", settings(), 32, seed=0)
+        augmentation.augment(PictureSet.read(tmp_path), tmp_path / "out", settings(), 32, seed=0)
+
+
+def test_an_empty_table_gives_an_empty_table(tmp_path):
+    """As without controls."""
+    (tmp_path / "none").mkdir()
+    table.write(tmp_path / "none", ["patient"], {})
+    empty = PictureSet.read(tmp_path / "none")
+    augmentation.augment(empty, tmp_path / "out", settings(), 32, seed=0, workers=1)
+    assert contents(tmp_path / "out") == {table.NAME: b"file_name,variant,source,patient\n"}

@@ -1,4 +1,4 @@
-"""A stage fails if what it depends on changes while it runs, and nothing is recorded then."""
+"""A stage whose dependencies change while it runs fails, and nothing is recorded."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ LISTED = ("dvc.yaml", "params.yaml", "params", *FILES)
 
 
 @pytest.mark.parametrize("profile", ["params.yaml", "params/sd15.yaml"])
-def test_what_is_compared_is_what_dvc_records(profile, tmp_path, monkeypatch):
-    """For every stage of every dvc.yaml, against DVC's own reading of them."""
+def test_the_compared_dependencies_are_those_that_dvc_records(profile, tmp_path, monkeypatch):
+    """For every stage of every dvc.yaml, compared with DVC's own reading."""
     for name in LISTED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
@@ -40,11 +40,11 @@ def test_what_is_compared_is_what_dvc_records(profile, tmp_path, monkeypatch):
         assert declared.paths == [dep.def_path for dep in stage.deps if dep not in params], name
 
 
-def test_a_stage_is_known_from_whatever_folder_dvc_was_called(monkeypatch):
+def test_a_stage_is_found_from_whatever_folder_dvc_was_called(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert inputs.declared("../dvc.yaml:prepare") == inputs.declared("prepare")
     assert "src/mpox/embedded/phantom.py" in inputs.declared("phantom").paths
-    with pytest.raises(InputError, match="got 'nowhere', which no dvc"):
+    with pytest.raises(InputError, match="got 'nowhere', expected a stage of a dvc"):
         inputs.declared("nowhere")
 
 
@@ -120,17 +120,17 @@ CHANGES = {
 @pytest.mark.parametrize("kind", CHANGES)
 def test_a_change_during_a_stage_is_named(kind, repository, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "looks")
-    command, named = CHANGES[kind]
+    command, change = CHANGES[kind]
     with pytest.raises(InputError) as error, inputs.unchanged():
         subprocess.run(["sh", "-c", command], check=True)
     assert str(error.value).startswith(
-        f"looks: dependencies changed during the run:\n  {named}\nNothing is recorded"
+        f"looks: dependencies changed during the run:\n  {change}\nNothing is recorded"
     )
 
 
 @pytest.mark.slow
-def test_nothing_is_recorded_of_a_run_whose_inputs_changed(repository, monkeypatch, capfd):
-    """Neither in dvc.lock nor in the run cache; put back and run again, all is well."""
+def test_a_run_whose_inputs_changed_is_not_recorded(repository, monkeypatch, capfd):
+    """Neither in dvc.lock nor in the run cache; with the change undone, the next run is."""
     kinds = [kind for kind in CHANGES if "length" not in kind]
     monkeypatch.setenv("MEANWHILE", " && ".join(CHANGES[kind][0] for kind in kinds))
     with pytest.raises(ReproductionError):
@@ -152,8 +152,8 @@ def test_nothing_is_recorded_of_a_run_whose_inputs_changed(repository, monkeypat
 
 
 @pytest.mark.slow
-def test_what_dvc_does_not_record_may_change(repository, monkeypatch):
-    """Another parameter, a file's time, what .dvcignore names, and what is put back."""
+def test_changes_that_dvc_does_not_record_are_accepted(repository, monkeypatch):
+    """Another parameter, a file's time, a file in .dvcignore, and a change that is undone."""
     harmless = (
         "sed -i 's/^  rank: 8/  rank: 16/' params.yaml",
         "touch data/photos/a.jpg code.py",
@@ -179,10 +179,10 @@ def test_only_the_first_process_of_a_stage_compares(repository, monkeypatch):
     change()
 
 
-def test_many_changes_are_counted_and_some_named(repository, monkeypatch):
+def test_of_many_changes_twenty_are_named_and_the_others_counted(repository, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "looks")
-    counted = pytest.raises(InputError, match="\n  … and 80 more\nNothing is recorded")
-    with counted as error, inputs.unchanged():
+    refusal = pytest.raises(InputError, match="\n  … and 80 more\nNothing is recorded")
+    with refusal as error, inputs.unchanged():
         for k in range(100):
             (repository / f"data/photos/{k}.png").touch()
-    assert len(str(error.value).splitlines()) == inputs.MOST_LINES + 3
+    assert len(str(error.value).splitlines()) == inputs.MAX_CHANGES + 3

@@ -1,4 +1,4 @@
-"""A stage that starts itself again under the launcher in LAUNCH."""
+"""A stage restarts itself under the launcher in LAUNCH."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ print(os.environ.get("WORD"), *sys.argv[1:])
 
 
 def call(launch: str, tmp_path) -> subprocess.CompletedProcess[str]:
-    """A stage whose file and argument have names that a shell would take apart."""
+    """A stage whose file and argument have names that a shell would split."""
     file = tmp_path / "a stage.py"
     file.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r}){STAGE}")
     return subprocess.run(

@@ -1,5 +1,6 @@
-"""dvc.lock is of the code and the parameters that are committed beside it."""
+"""The committed locks belong to the code and the parameters committed with them."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,27 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT
 
-ELSEWHERE = {"deleted", "not in cache"}  # what DVC says of outputs and photos: git has none
+ABSENT = {"deleted", "not in cache"}  # DVC's words for outputs and photos, which git lacks
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """What is committed, so that an edit is no failure before it is committed without its run."""
+    """The committed files: an edit fails only once it is committed without its run."""
     folder = tmp_path_factory.mktemp("clone")
     subprocess.run(["git", "clone", "-q", ROOT, folder], check=True, capture_output=True)
     return folder
 
 
 def stale(folder: Path) -> list[str]:
-    """The stages that `dvc repro` would run where their inputs and outputs are."""
+    """The stages that `dvc repro` would run if their inputs and outputs were present."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
         cwd=folder, check=True, capture_output=True, text=True,
     )  # fmt: skip
     status = json.loads(done.stdout)
-    return [stage for stage, reasons in status.items() if {*leaves(reasons)} - ELSEWHERE]
+    return [stage for stage, reasons in status.items() if {*leaves(reasons)} - ABSENT]
 
 
 def leaves(node: Any) -> Iterator[str]:
@@ -41,6 +43,15 @@ def leaves(node: Any) -> Iterator[str]:
 
 def test_no_stage_is_stale(clone):
     assert stale(clone) == [], "run dvc repro and commit dvc.lock and metrics/"
+
+
+@pytest.mark.parametrize("file", ["models/dvc.lock", "data/phantom/dvc.lock"])
+def test_the_locks_of_frozen_stages_name_the_committed_code(file, clone):
+    """`dvc status` passes over frozen stages."""
+    stages = yaml.safe_load((clone / file).read_text())["stages"].values()
+    recorded = {dep["path"]: dep["md5"] for stage in stages for dep in stage["deps"]}
+    code = {path: hashlib.md5((clone / path).read_bytes()).hexdigest() for path in recorded}
+    assert code == recorded, "run dvc commit and commit the lock"
 
 
 @pytest.mark.parametrize(
@@ -57,19 +68,19 @@ def test_no_stage_is_stale(clone):
         ("metrics/prepare.json", "{", "{ ", {"prepare"}),
     ],
 )
-def test_what_is_changed_without_a_run_is_noticed(file, old, new, stages, clone):
+def test_a_change_without_a_run_makes_its_stage_stale(file, old, new, stages, clone):
     content = (clone / file).read_text()
     (clone / file).write_text(content.replace(old, new, 1))
-    found = stale(clone)
+    names = stale(clone)
     (clone / file).write_text(content)
-    assert {*found} >= stages
+    assert {*names} >= stages
 
 
 @pytest.mark.parametrize(
     "file", ["dvc.lock", "models/dvc.lock", "metrics/evaluation.json", "docs/report.html"]
 )
 def test_two_runs_are_never_merged_line_by_line(file, clone, tmp_path):
-    """A line at each end, so that git would find nothing to ask: one side stays, as a conflict."""
+    """git would merge an edit at either end silently; instead it reports a conflict."""
 
     def git(*words: str) -> int:
         who = ("-c", "user.name=test", "-c", "user.email=test@example.org")

@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: a stage's deps hold all it imports, its params are what it reads."""
+"""dvc.yaml and the code: deps are the folders a stage imports from, params the keys it reads."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ PIPELINE = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
 def imported(file: Path) -> set[str]:
-    """The files in src/mpox that a file imports, at its top or inside its functions."""
+    """The files of src/mpox that a file imports, at its top or inside its functions."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "mpox":
@@ -41,39 +41,40 @@ def imported(file: Path) -> set[str]:
 
 
 def closure(file: Path) -> set[str]:
-    found: set[str] = set()
-    todo = imported(file)
-    while todo:
-        name = todo.pop()
-        found.add(name)
-        todo |= imported(ROOT / name) - found
-    return found
+    """The files of src/mpox that a file imports, directly or through others."""
+    files: set[str] = set()
+    queue = imported(file)
+    while queue:
+        name = queue.pop()
+        files.add(name)
+        queue |= imported(ROOT / name) - files
+    return files
 
 
 def code(name: str) -> Path:
     return ROOT / STAGES[name]["cmd"].split("python -m ")[1].split()[0].replace(".", "/")
 
 
-def room(module: str) -> str:
+def package(module: str) -> str:
     """The folder of src/mpox that a module is in, or the module itself at the top level."""
     parts = Path(module).parts
     return "/".join(parts[:3]) if len(parts) > 3 else module
 
 
-# Without default values the schema, as the checks, can reject a run but never change its result.
+# The schema, which has no defaults, and the checks can reject a run but not change its result.
 IN_NO_DEPS = {"src/mpox/params.py", "src/mpox/checks.py"}
 
 
 def needed(name: str) -> set[str]:
-    """What a stage imports inside src/mpox, and the pins that stages/__init__.py sets for it."""
+    """The files of src/mpox that a stage imports, and the pins that stages/__init__.py sets."""
     return closure(code(name).with_suffix(".py")) - IN_NO_DEPS | {"src/mpox/core/pins.py"}
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_the_folders_of_a_stage_are_those_it_imports_from(name):
-    """The embedded and download stages name files: a word in images.py must not start those."""
+    """The embedded and download stages list files: an edit of images.py must not start them."""
     declared = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/")}
-    assert declared == {room(module) for module in needed(name)}
+    assert declared == {package(module) for module in needed(name)}
     assert f"stages/{code(name).name}.py" in STAGES[name]["deps"]
 
 
@@ -84,8 +85,8 @@ def test_single_files_are_the_closure_of_the_imports(name):
     assert declared == needed(name) | {file}
 
 
-def test_training_runs_again_for_no_file_that_it_does_not_import():
-    """It takes hours, so its folders hold what it imports and nothing else."""
+def test_the_folders_of_training_hold_only_files_that_it_imports():
+    """A training takes hours, so no other file may repeat it."""
     folders = {dep for dep in STAGES["train_lora"]["deps"] if dep.startswith("src/")}
     files = {
         file.relative_to(ROOT).as_posix()
@@ -96,10 +97,10 @@ def test_training_runs_again_for_no_file_that_it_does_not_import():
     assert files == needed("train_lora")
 
 
-def test_what_dvc_hashes_of_a_folder_of_code_is_code(tmp_path):
-    """Not what a Mac, an editor or Python leaves there."""
+def test_dvc_hashes_only_the_code_of_a_folder(tmp_path):
+    """And no file that a Mac, an editor or Python leaves there."""
     shutil.copy(ROOT / ".dvcignore", tmp_path)
-    rooms = {dep for name in PIPELINE for dep in STAGES[name]["deps"] if dep.startswith("src/")}
+    packages = {dep for name in PIPELINE for dep in STAGES[name]["deps"] if dep.startswith("src/")}
     names = (
         "a.py",
         "__pycache__/a.cpython-311.pyc",
@@ -109,17 +110,17 @@ def test_what_dvc_hashes_of_a_folder_of_code_is_code(tmp_path):
         ".a.py.swp",
     )
     with Repo.init(str(tmp_path), no_scm=True) as repo:
-        for folder in (each for each in rooms if not each.endswith(".py")):
+        for folder in (each for each in packages if not each.endswith(".py")):
             for name in (*names, "templates/a.html"):
                 (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / folder / name).touch()
-            kept = {
+            hashed = {
                 file.relative_to(tmp_path / folder).as_posix()
                 for file in (tmp_path / folder).rglob("*")
                 if file.is_file() and not repo.dvcignore.is_ignored_file(str(file))
             }
-            has_pages = folder == "src/mpox/report"
-            assert kept == {"a.py"} | ({"templates/a.html"} if has_pages else set())
+            has_templates = folder == "src/mpox/report"
+            assert hashed == {"a.py"} | ({"templates/a.html"} if has_templates else set())
 
 
 # The folders of src/mpox that a folder may import from, beside params and checks.
@@ -143,9 +144,9 @@ IMPORTS = {
 
 
 def test_no_folder_imports_upward():
-    found = {
+    imports = {
         folder.name: {
-            room(module).rpartition("/")[2]
+            package(module).rpartition("/")[2]
             for file in folder.glob("*.py")
             for module in imported(file) - IN_NO_DEPS
         }
@@ -153,21 +154,21 @@ def test_no_folder_imports_upward():
         for folder in (ROOT / "src/mpox").iterdir()
         if (folder / "__init__.py").is_file()
     }
-    assert found.keys() == IMPORTS.keys()
-    for name, names in found.items():
+    assert imports.keys() == IMPORTS.keys()
+    for name, names in imports.items():
         assert names <= set(IMPORTS[name].split()), name
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_every_stage_starts_as_all_do(name):
-    """Through stages.run, which reads the parameters, asks the guards and turns errors to lines."""
-    called = [
+    """Through stages.run, which reads the parameters, calls the guards and words the errors."""
+    calls = [
         ast.unparse(node)
         for node in ast.walk(ast.parse(code(name).with_suffix(".py").read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "run"
     ]
     several = name in ("draw_class", "train_lora", "generate", "draw_base")
-    assert called == ["run(main, launched=True)" if several else "run(main)"]
+    assert calls == ["run(main, launched=True)" if several else "run(main)"]
 
 
 CLINICAL = {
@@ -199,7 +200,7 @@ TRAINED = {("resnet18", "evaluate"), ("resnet18", "utility")}
         ),
     ],
 )
-def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
+def test_downloads_are_stages_only_if_params_name_them_and_come_first(
     params, changes, downloads, tmp_path
 ):
     for file in FILES:
@@ -212,32 +213,25 @@ def test_a_download_is_a_stage_only_where_params_name_it_and_who_needs_it_waits(
         text = text.replace(old, new)
     (tmp_path / "params.yaml").write_text(text)
     with Repo.init(str(tmp_path), no_scm=True) as repo:
-        waits = {
+        order = {
             (first.name.partition("@")[0], then.name) for then, first in repo.index.graph.edges
         }
-    assert {pair for pair in waits if pair[0] in ("inception", "resnet18", "sd15")} == downloads
+    assert {pair for pair in order if pair[0] in ("inception", "resnet18", "sd15")} == downloads
 
 
-def test_git_takes_of_the_weights_folder_nothing():
-    for name, ignored in (("w.pth", 0), ("w.pth.partial", 0), (".gitignore", 1)):
-        path = f"models/features/{name}"
-        asked = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT)
-        assert asked.returncode == ignored, name
-
-
-def test_no_lock_lies_inside_a_dependency(monkeypatch):
-    """`dvc commit` and experiments write locks again: a stage after them would be stale."""
+def test_no_dependency_contains_a_lock(monkeypatch):
+    """`dvc commit` and experiments rewrite locks, which would make a stage stale."""
     monkeypatch.chdir(ROOT)
     locks = {file for pattern in inputs.DVC_FILES for file in Path().glob(pattern)}
     assert {*map(str, locks)} == {*FILES}
     folders = {dep for stage in STAGES.values() for dep in stage["deps"]} - {"${model.path}"}
     folders |= {yaml.safe_load(file.read_text())["model"]["path"] for file in PROFILES}
-    assert not {up for lock in locks for up in map(str, lock.parents)} & folders
+    assert not {parent for lock in locks for parent in map(str, lock.parents)} & folders
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_compares_its_dependencies_before_and_after(name):
-    """As `stages.run` does, or by itself."""
+    """Through `stages.run`, or by itself."""
     source = code(name).with_suffix(".py").read_text()
     assert re.search(r"^ +(run\(main|with .*\binputs\.unchanged\(\))", source, re.MULTILINE)
 
@@ -249,23 +243,22 @@ def test_params_are_the_sections_read(name):
     inner = {node.value for node in nodes}
     chains = {ast.unparse(node) for node in nodes if node not in inner}
     keys = {chain.removeprefix("params.") for chain in chains if chain.startswith("params.")}
-    # A section is read as a whole, of another stage's one key alone.
-    own = {each for each in STAGES[name]["params"] if "." not in each}
-    read = {key if (section := key.split(".")[0]) not in own else section for key in keys}
-    whole = [
-        node
+    # A stage reads its sections as a whole, and single keys of other stages' sections.
+    sections = {key for key in STAGES[name]["params"] if "." not in key}
+    read = {key if (section := key.split(".")[0]) not in sections else section for key in keys}
+    if any(
+        isinstance(argument, ast.Name) and argument.id == "params"
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and any(isinstance(given, ast.Name) and given.id == "params" for given in node.args)
-    ]
-    if whole:  # handed on as it is
+        for argument in node.args
+    ):  # all parameters are passed on
         read = set(Params.model_fields)
     assert set(STAGES[name]["params"]) == read
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_no_command_holds_a_value_of_params(name):
-    """A shell would read it before the schema does, whatever quotes stand around it."""
+    """The shell would interpret it before the schema can reject it, even in quotes."""
     assert "${" not in STAGES[name]["cmd"]
 
 
@@ -276,13 +269,13 @@ def test_every_path_of_a_command_is_declared(name):
     outs = [next(iter(out)) if isinstance(out, dict) else out
             for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]  # fmt: skip
     for path in paths:
-        near = [d for d in [*stage["deps"], *outs] if d == path or d.startswith(f"{path}/")]
-        assert near, f"{path} is neither dep nor out"
+        declared = [*stage["deps"], *outs]
+        assert any(d == path or d.startswith(f"{path}/") for d in declared), path
 
 
 @pytest.mark.parametrize("name", PIPELINE)
 def test_pictures_are_never_in_git(name):
-    """What DVC does not cache is in git: numbers only. What it caches is ignored beforehand."""
+    """DVC caches them, and git ignores them beforehand; what is not cached are numbers."""
     stage = STAGES[name]
     for out in stage.get("outs", []):
         assert isinstance(out, str), f"{out} is not cached"
@@ -291,17 +284,6 @@ def test_pictures_are_never_in_git(name):
     for kind in ("metrics", "plots"):
         for out in stage.get(kind, []):
             assert next(iter(out)).startswith("metrics/")
-
-
-def test_photos_are_ignored_beforehand():
-    for path in (
-        "data/photos/a.jpg",
-        "data/prepared.partial/train/a.png",
-        ".checkpoints/x/a.png",
-        "mpox.safetensors",
-        "hub/README.md",
-    ):
-        subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=True)
 
 
 def test_git_holds_no_picture_but_phantoms_and_docs():

@@ -1,4 +1,4 @@
-"""Variants of a photo as public data sets hold them ready made, drawn by OpenCV alone."""
+"""Variants of a photo like those in augmented public data sets, drawn with OpenCV alone."""
 
 import cv2
 import numpy as np
@@ -32,7 +32,7 @@ def jitter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def variant(kind: str, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One of KINDS of a square picture, with what turning or shifting uncovers in any fashion."""
+    """One of KINDS of a square picture; uncovered borders are filled in a random way."""
     side, border = len(picture), BORDERS[rng.integers(3)]
     sign = rng.choice([-1, 1])
     if kind == "flip":
@@ -48,9 +48,9 @@ def variant(kind: str, picture: np.ndarray, rng: np.random.Generator) -> np.ndar
         affine = np.column_stack([np.eye(2), by])
         return cv2.warpAffine(picture, affine, (side, side), borderMode=border)
     if kind == "crop":
-        kept = int(0.8 * side)
-        top, left = rng.integers(0, side - kept + 1, 2)
-        inner = picture[top : top + kept, left : left + kept]
+        size = int(0.8 * side)
+        top, left = rng.integers(0, side - size + 1, 2)
+        inner = picture[top : top + size, left : left + size]
         return cv2.resize(inner, (side, side), interpolation=cv2.INTER_CUBIC)
     if kind == "colour jitter":
         return jitter(picture, rng)

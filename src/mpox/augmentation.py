@@ -1,4 +1,4 @@
-"""Variants of the training pictures: the same skin as the next photo might show it."""
+"""Variants of the training pictures: the same skin as another photo might show it."""
 
 import functools
 import math
@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mpox.core import folders, images, listing, seeds, table
+from mpox.core import folders, images, seeds, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.params import Augment
 
 if TYPE_CHECKING:
@@ -22,30 +23,28 @@ if TYPE_CHECKING:
 
 
 def augment(
-    source: Path,
+    pictures: PictureSet,
     out: Path,
     settings: Augment,
     resolution: int,
     seed: int,
     workers: int | None = None,
 ) -> None:
-    """Write `out`/<key>-<copy>.jpg for every `source`/<key>.png, all of `resolution` pixels a side.
+    """Write `out`/<key>-<copy>.jpg for every picture <key>.png, `resolution` pixels a side.
 
-    Copy 0 is the picture itself (`images.square`), copies 1 … `settings.copies` are variants, each
-    a function of the picture, `seed`, key and copy alone. `workers` (default: all cores) changes
-    no result. `out`/metadata.csv has the copy as `variant`, and what `source`'s table says; where
-    that table is empty, so is `out`'s.
+    Copy 0 is the picture itself (`images.square`), copies 1 … `settings.copies` are variants. Each
+    is a function of the picture, `seed`, key and copy alone; `workers` (default: all cores) changes
+    no result. `out`/metadata.csv has the copy as `variant`, the picture's file name as `source`,
+    and the columns of the pictures' own table. Pictures whose table is empty give an empty table;
+    no pictures and no table are an InputError.
     """
-    paths, _ = listing.find(source)
-    known = table.read(source)
-    if not paths and (known is None or known.rows):
-        raise InputError(f"{source}: holds no pictures to augment")
-    columns = known.columns if known else []
-    rows: dict[str, list[object]] = {}
-    for path in paths:
-        said = known.row(path.name) if known else {}
-        for copy in range(settings.copies + 1):
-            rows[_name(path, copy)] = [copy, *(said[column] for column in columns)]
+    if not len(pictures) and pictures.table is None:
+        raise InputError(f"{pictures.folder}: holds no pictures to augment")
+    rows: dict[str, list[object]] = {
+        _name(path, copy): [copy, path.name, *(row[column] for column in pictures.columns)]
+        for path, row in zip(pictures.paths, pictures.rows, strict=True)
+        for copy in range(settings.copies + 1)
+    }
     spawn = multiprocessing.get_context("spawn")
     with (
         folders.whole(out) as folder,
@@ -54,26 +53,27 @@ def augment(
         vary = functools.partial(
             _vary, folder=folder, settings=settings, resolution=resolution, seed=seed
         )
-        for _ in tqdm(pool.map(vary, paths), "augmenting", len(paths), unit="photo"):
+        written = pool.map(vary, pictures.paths)
+        for _ in tqdm(written, "augmenting", len(pictures), unit="photo"):
             pass
-        table.write(folder, ["variant", *columns], rows)
+        table.write(folder, ["variant", "source", *pictures.columns], rows)
 
 
-@functools.lru_cache(maxsize=1)  # once a process: it takes milliseconds
+@functools.lru_cache(maxsize=1)  # once a process: building the chain takes milliseconds
 def transforms(settings: Augment, resolution: int) -> "A.Compose":
-    """The chain, in the order light takes: pose and skin, then colour, then lens and sensor.
+    """The chain, in the order that light takes: pose and skin, then colour, then lens and sensor.
 
-    Takes uint8 H×H×3, gives `resolution` pixels a side. Turns and crops work on the whole picture,
-    which is larger, so that they cost no sharpness; from `elastic` on, pixels are the result's.
+    From uint8 H×H×3 to `resolution` pixels a side. Rotations and crops work on the whole picture,
+    which is larger, and so cost no sharpness. From `elastic` on, lengths are pixels of the result.
     """
-    import albumentations as A  # takes seconds, and only the workers need it
+    import albumentations as A  # the import takes seconds, and only the workers need it
 
     s = settings
     pose, crop, colour = s.shift_scale_rotate, s.random_resized_crop, s.colour_jitter
     blur, noise, clahe = s.gaussian_blur, s.gaussian_noise, s.clahe
     size = (resolution, resolution)
-    # albumentations smooths noise of variance 1/3 by a Gaussian and multiplies by its alpha; this
-    # factor makes ours what it moves pixels by, as a root mean square along each axis.
+    # albumentations smooths noise of variance 1/3 by a Gaussian and multiplies it by its alpha.
+    # With this factor our alpha is the displacement in pixels: the root mean square along an axis.
     unit_shift = math.sqrt(3) * 2 * math.sqrt(math.pi) * s.elastic.sigma
     return A.Compose(
         [
@@ -119,16 +119,16 @@ def transforms(settings: Augment, resolution: int) -> "A.Compose":
 
 
 def variant(chain: "A.Compose", picture: np.ndarray, seed: int) -> np.ndarray:
-    """`chain` applied to `picture` with all its dice from `seed`."""
-    # Not set_random_seed: it starts every transform at the same dice, so that flips and turns of
-    # one probability come together or not at all.
+    """`chain` applied to `picture`, with all random numbers from `seed`."""
+    # Not set_random_seed: it gives every transform the same random numbers, so that flips and
+    # rotations of equal probability would happen together or not at all.
     chain.set_random_state(np.random.default_rng(seed), random.Random(seed))
     return chain(image=picture)["image"]
 
 
 def _start() -> None:
-    cv2.setNumThreads(1)  # the processes are as many as the cores
-    # albumentations imports torch where it can, 500 MB a process, for a transform not used here.
+    cv2.setNumThreads(1)  # there are as many processes as cores
+    # albumentations would import torch, 500 MB a process, for a transform that is not used here.
     sys.modules["torch"] = None  # type: ignore[assignment]
 
 

@@ -1,7 +1,7 @@
-"""What values of params.yaml name on disk, which every stage must find as it is.
+"""Checks of files and folders that params.yaml names.
 
-As the schema, these checks can refuse a run but never change one, so they are no stage's
-dependency. Nothing heavy is imported before it is needed.
+Like the schema, these checks can refuse a run but never change its result. Stages therefore do not
+depend on them. Heavy imports wait until they are needed.
 """
 
 import hashlib
@@ -14,10 +14,13 @@ from typing import Any
 from mpox.core import folders
 from mpox.core.errors import InputError
 
-LEVELS = {"vae": "block_out_channels", "unet": "down_block_types"}  # each but the last halves sides
-# What a damaged tokenizer ends in: no JSON, other JSON, no text, no file.
+LEVELS = {
+    "vae": "block_out_channels",
+    "unet": "down_block_types",
+}  # each level but the last halves the sides
+# Loading a damaged tokenizer raises one of these.
 UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
-# Where the weights that come with no package were published, and their SHA-256.
+# The address and SHA-256 of weights that no package contains.
 PUBLISHED = {
     "inception_v3": (
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -35,7 +38,7 @@ PUBLISHED = {
 
 
 def check_fetched(model: Path) -> None:
-    """InputError where a file of the base model is a pointer, as in a clone without Git LFS."""
+    """Refuse a base model of pointer files, as in a clone without Git LFS."""
     try:
         folders.check_fetched(*sorted(model.rglob("*")))
     except InputError as error:
@@ -43,9 +46,9 @@ def check_fetched(model: Path) -> None:
 
 
 def check_resolution(resolution: int, model: Path) -> None:
-    """InputError if pictures of `resolution` pixels a side do not fit the base model's networks.
+    """Refuse a resolution that the base model's networks cannot halve often enough.
 
-    Their config.json says so; where they are not there yet, the stage that loads them asks again.
+    Their config.json files tell. If they do not exist yet, the stage that loads them checks again.
     """
     halvings = 0
     for network, key in LEVELS.items():
@@ -56,7 +59,7 @@ def check_resolution(resolution: int, model: Path) -> None:
             halvings += len(json.loads(file.read_text())[key]) - 1
         except (ValueError, LookupError, TypeError):
             raise InputError(
-                f"model.path: {file} cannot be loaded: expected a network's, with {key}"
+                f"model.path: {file} cannot be loaded: expected a network's config with {key}"
             ) from None
     if resolution % 2**halvings:
         raise InputError(
@@ -65,9 +68,9 @@ def check_resolution(resolution: int, model: Path) -> None:
 
 
 def check_prompts(prompts: Iterable[tuple[str, str]], model: Path) -> None:
-    """InputError for a prompt, after its key, that the base model's text encoder would cut off.
+    """Refuse a prompt (key, text) that the base model's text encoder would truncate.
 
-    Its tokenizer says so; where it is not there yet, the stage that loads it asks again.
+    If its tokenizer does not exist yet, the stage that loads it checks again.
     """
     folder = model / "tokenizer"
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
@@ -84,22 +87,22 @@ def check_prompts(prompts: Iterable[tuple[str, str]], model: Path) -> None:
 
 
 def check_prompt(tokenizer: Any, prompt: str, key: str) -> None:
-    """InputError for a prompt, parameter `key`, of more tokens than `tokenizer` lets through."""
+    """Refuse a prompt (parameter `key`) with more tokens than `tokenizer` allows."""
     count, most = len(tokenizer(prompt, verbose=False).input_ids), tokenizer.model_max_length
     if count > most:
         raise InputError(f"{key}: got {count} tokens, expected at most {most}: {prompt!r}")
 
 
 def weights_key(network: str) -> str:
-    """The parameter that says where the weights of a network are."""
+    """The parameter that names the file of a network's weights."""
     return "utility.weights" if network == "resnet18" else "evaluate.weights"
 
 
 def check_weights(network: str, weights: str | Path) -> Path:
-    """Where a network's weights are: a file with the published SHA-256, for dinov2 a folder.
+    """The path of a network's weights: a file with the published SHA-256; for dinov2 a folder.
 
-    A relative path is also of the repository that DVC runs in a copy of (`--temp`, the queue).
-    Raises InputError that says what is wrong and what to save there.
+    A relative path may also lie in the repository of which DVC runs a copy (`--temp`, the queue).
+    Raises InputError with what is wrong and what to save there.
     """
     path, key = Path(weights), weights_key(network)
     if not path.exists():
@@ -112,12 +115,12 @@ def check_weights(network: str, weights: str | Path) -> Path:
     if not path.is_file():
         download = key.replace("weights", "download")
         raise InputError(
-            f"{key}: {path}: no such file; name {network} in {download}, or save there {wanted}"
+            f"{key}: {path}: no such file; add {network} to {download}, or save {wanted} there"
         )
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != sha256:
-        raise InputError(f"{key}: {path}: has SHA-256 {found}, expected {wanted}")
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != sha256:
+        raise InputError(f"{key}: {path}: has SHA-256 {digest}, expected {wanted}")
     return path
 
 
@@ -128,15 +131,15 @@ def _check_dinov2(folder: Path) -> Path:
     for file in (config, tensors):
         if not file.is_file():
             raise InputError(
-                f"evaluate.weights: {file}: no such file; save a DINOv2 there, "
-                f"as with `hf download facebook/dinov2-large --local-dir {folder}`"
+                f"evaluate.weights: {file}: no such file; save a DINOv2 there: "
+                f"`hf download facebook/dinov2-large --local-dir {folder}`"
             )
     folders.check_fetched(config, tensors)
     try:
         kind = json.loads(config.read_text())["model_type"]
-        safe_open(tensors, "numpy")  # reads the header, and whether the file is as long as it says
+        safe_open(tensors, "numpy")  # reads the header and checks the length
     except (ValueError, LookupError, TypeError, SafetensorError) as error:
         raise InputError(f"evaluate.weights: {folder} cannot be loaded: {error}") from None
     if kind != "dinov2":
-        raise InputError(f"evaluate.weights: {folder}: holds a {kind}, expected a dinov2")
+        raise InputError(f"evaluate.weights: {folder}: is a {kind}, expected a dinov2")
     return folder

@@ -1,7 +1,7 @@
-"""The schema of params.yaml: every key, its type and its range, and not one default.
+"""The schema of params.yaml: the type and range of every key, without defaults.
 
-Without defaults this module can refuse a run but never change one, so it is no stage's dependency.
-It imports nothing heavy: a mistyped key is refused before torch is loaded.
+Because it has no defaults, this module can refuse a run but never change its result. Stages
+therefore do not depend on it. It imports nothing heavy, so a mistyped key is refused at once.
 """
 
 import functools
@@ -26,38 +26,39 @@ from ruamel.yaml.error import YAMLError
 from mpox.core.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
-Enough = Annotated[int, Field(ge=4)]  # of pictures: two halves with a covariance each
+Enough = Annotated[int, Field(ge=4)]  # pictures: two halves, each with a covariance
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Channels = Annotated[int, Field(ge=8, multiple_of=8)]  # in groups of eight: GroupNorm
+Channels = Annotated[int, Field(ge=8, multiple_of=8)]  # GroupNorm has groups of eight
 Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]  # a list in YAML
 
 
 def _is_local(path: str) -> str:
     if "://" in path or "\0" in path:
-        raise ValueError("expected a folder on this machine; DVC takes :// for an address")
+        raise ValueError("expected a folder on this machine; DVC reads :// as a remote address")
     return path
 
 
 def no_fields(prompt: str) -> str:
-    if found := FIELD.search(prompt):
-        raise ValueError(f"expected words without a field; write a value for {found[0]}")
+    if field := FIELD.search(prompt):
+        raise ValueError(f"fields are not filled in here; write a value instead of {field[0]}")
     return prompt
 
 
-Place = Annotated[Text, AfterValidator(_is_local)]  # that dvc.yaml names as a dependency
+Place = Annotated[Text, AfterValidator(_is_local)]  # a dependency in dvc.yaml
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
-FIELD = re.compile(r"\{([^{}]*)\}")  # of a prompt: a column of the pictures' table
-# What a picture's row has beside its fields, and `n`, which counts them: no field's name.
-TAKEN = {"file_name", "patient", "group", "variant", "text", "negative_prompt", "seed", "n"}
+FIELD = re.compile(r"\{([^{}]*)\}")  # in a prompt: a column of the pictures' table
+# Columns that the pipeline writes itself, and `n`, which counts pictures. No field has these names.
+RESERVED = {"file_name", "patient", "group", "variant", "text", "negative_prompt", "seed", "n"}
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
-# What the parser raises: on a number that is none, and on lists in lists without end, not its own.
+# The parser also raises ValueError on malformed numbers and RecursionError on deep nesting.
 NOT_YAML = (YAMLError, ValueError, RecursionError)
-FEATURES = Path("models/features")  # whose dvc.yaml downloads
-# Keys that a parameter file of an earlier version lacks, with the value that it had in effect.
+FEATURES = Path("models/features")  # where models/dvc.yaml puts downloads
+# Keys that older parameter files lack, with the value that was in effect.
 EARLIER = {
     "train.prior_preservation.target": "class_pictures",
     "utility": "{classifier: linear, weights: null, download: []}",
@@ -70,12 +71,7 @@ class Section(BaseModel):
 
 class Model(Section):
     path: Place  # a local folder in diffusers' layout
-    download: Annotated[tuple[Revision, ...], Field(max_length=1)]  # of SD 1.5, to models/sd15
-
-    @field_validator("download", mode="before")
-    @classmethod
-    def from_list(cls, revisions: object) -> object:
-        return tuple(revisions) if isinstance(revisions, list) else revisions
+    download: Annotated[tuple[Revision, ...], Field(max_length=1, strict=False)]  # of SD 1.5
 
 
 class Split(Section):
@@ -97,29 +93,24 @@ class Data(Section):
     source: Place
     controls: Place  # photos of other conditions, or data/none
     patients: Text  # table | folder | unknown | none, or a regular expression with one group
-    columns: tuple[Text, ...]  # of the table beside the photos, to carry on
+    columns: Texts  # of the photos' table, carried through to the synthetic pictures
     on_invalid: Literal["stop", "skip"]
     duplicate_distance: Annotated[int, Field(ge=0, le=64)]  # bits of a 64-bit perceptual hash
     split: Split
 
-    @field_validator("columns", mode="before")
-    @classmethod
-    def from_list(cls, columns: object) -> object:
-        return tuple(columns) if isinstance(columns, list) else columns
-
     @field_validator("columns")
     @classmethod
-    def are_carried(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+    def can_be_carried(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for name in columns:
             if name in ("file_name", "patient", "group", "variant"):
-                raise ValueError(f"{name} has a meaning of its own and is not named here")
+                raise ValueError(f"{name} is reserved and is always carried; leave it out")
             if name != name.strip().lower() or columns.count(name) > 1:
-                raise ValueError(f"expected names in lower case, each once; got {name!r}")
+                raise ValueError(f"expected lower-case names without repeats; got {name!r}")
         return columns
 
     @field_validator("patients")
     @classmethod
-    def says_who(cls, choice: str) -> str:
+    def identifies_patients(cls, choice: str) -> str:
         if choice in ("table", "folder", "unknown", "none"):
             return choice
         try:
@@ -128,8 +119,8 @@ class Data(Section):
             raise ValueError(f"not a regular expression: {error}") from None
         if groups != 1:
             raise ValueError(
-                "expected table, folder, unknown, none, or a regular expression with exactly one "
-                f"group (…), found {groups}"
+                "expected table, folder, unknown, none, or a regular expression with one group "
+                f"(…); this one has {groups}"
             )
         return choice
 
@@ -139,13 +130,13 @@ class Chance(Section):
 
 
 class ShiftScaleRotate(Chance):
-    shift: Share  # of the side
+    shift: Share  # of the picture's side
     scale: Annotated[float, Field(ge=0, lt=1)]  # 0.1: 90 % … 110 %
     rotate: Annotated[float, Field(ge=0, le=180)]  # degrees
 
 
 class RandomResizedCrop(Chance):
-    scale_min: Annotated[float, Field(gt=0, le=1)]  # of the area
+    scale_min: Annotated[float, Field(gt=0, le=1)]  # share of the area
 
 
 class ColourJitter(Chance):
@@ -173,17 +164,17 @@ class NoiseRange(SigmaRange):
 
 
 class BlurRange(SigmaRange):
-    sigma_max: Annotated[float, Field(gt=0, le=100)]  # a blur of 0 divides by it
+    sigma_max: Annotated[float, Field(gt=0, le=100)]  # 0 would divide by zero
 
 
 class Elastic(Chance):
     alpha: NonNegative  # pixels
-    sigma: Annotated[float, Field(ge=1, le=500)]  # pixels; the time taken grows with it
+    sigma: Annotated[float, Field(ge=1, le=500)]  # pixels; large values are slow
 
 
 class Clahe(Chance):
     clip_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    tiles: Annotated[int, Field(ge=1, le=64)]  # a side
+    tiles: Annotated[int, Field(ge=1, le=64)]  # per side
 
 
 class Augment(Section):
@@ -194,7 +185,7 @@ class Augment(Section):
     shift_scale_rotate: ShiftScaleRotate
     random_resized_crop: RandomResizedCrop
     colour_jitter: ColourJitter
-    gaussian_noise: NoiseRange  # of 255
+    gaussian_noise: NoiseRange  # in steps of 1/255
     gaussian_blur: BlurRange  # pixels
     elastic: Elastic
     clahe: Clahe
@@ -204,19 +195,19 @@ class Sampler(Section):
     guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]  # 1: no guidance
     steps: Annotated[int, Field(ge=1, le=1000)]
     scheduler: Literal["pndm", "dpm++", "dpm++_sde", "unipc", "ddim"]
-    batch_size: Count  # changes the last bits of a picture, so it is a parameter
+    batch_size: Count  # a parameter, because it changes the last bits of a picture
 
     @model_validator(mode="after")
-    def stays_inside(self) -> Self:
-        """Diffusers counts back from t = 1000 in floating point, PNDM up from t = 1."""
+    def has_exact_timesteps(self) -> Self:
+        """Refuse rounding: Diffusers counts down from t = 1000 in floats, PNDM up from t = 1."""
         if self.scheduler == "pndm" and self.steps == 1000:
             raise ValueError(
-                "steps (1000) must be at most 999 for pndm, which would start at no timestep"
+                "steps (1000) must be at most 999 for pndm, which has no first timestep for 1000"
             )
         if self.scheduler != "pndm" and math.ceil(1000 / (1000 / self.steps)) > self.steps:
             raise ValueError(
-                f"steps ({self.steps}) must be another number for {self.scheduler}, which by a "
-                "rounding error would take one more, at timestep -1"
+                f"steps ({self.steps}) cannot be used with {self.scheduler}, which by a "
+                "rounding error adds a step at timestep -1; choose another number"
             )
         return self
 
@@ -229,8 +220,8 @@ class Drawing(Sampler):
 
 class PriorPreservation(Section):
     target: Literal["base_prediction", "class_pictures"]
-    weight: NonNegative  # of this loss beside that of the training pictures; 0 switches it off
-    batch_size: Count  # samples of it in every step
+    weight: NonNegative  # of this loss relative to that of the training pictures; 0: off
+    batch_size: Count  # its samples in every step
 
     def draws_class(self) -> bool:
         """Whether training needs class pictures."""
@@ -251,30 +242,30 @@ class Train(Section):
     lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
     warmup_steps: Natural
     max_steps: Count
-    batch_size: Count  # training pictures in every step, of all processes together
+    batch_size: Count  # training pictures in every step, over all processes
     optimizer: Literal["adamw", "adamw_8bit"]
     weight_decay: NonNegative
     max_grad_norm: Positive
     min_snr_gamma: Positive | None
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)]  # how often a caption is left out
-    noise_offset: NonNegative  # of each channel's mean noise, as kohya has it
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)]  # probability of an empty caption
+    noise_offset: NonNegative  # added to each channel's mean noise, as in kohya
     precision: Precision  # of the frozen base; LoRA weights are always fp32
     gradient_checkpointing: bool
     prior_preservation: PriorPreservation
     preview: Sampler  # how validation pictures are drawn
     validation_prompt: Annotated[Text, AfterValidator(no_fields)]
     validation_images: Count
-    validation_steps: Count  # between validation pictures
-    val_loss_steps: Count  # between measurements of the held-out loss, and resume points
-    checkpointing_steps: Count  # between the LoRA files kept in checkpoint-N/
+    validation_steps: Count  # from one set of validation pictures to the next
+    val_loss_steps: Count  # from one validation loss and resume point to the next
+    checkpointing_steps: Count  # from one LoRA file checkpoint-N/ to the next
     select: Literal["best", "last"]
 
     @model_validator(mode="after")
-    def is_exact(self) -> Self:
+    def supports_dora(self) -> Self:
         if self.dora and "convolution" in self.target_modules and self.precision != "fp32":
             raise ValueError(
-                f"precision ({self.precision}) must be fp32 for a DoRA of convolutions, whose "
-                "weights PEFT would else round before it measures them"
+                f"precision ({self.precision}) must be fp32 for DoRA on convolutions, whose "
+                "norms PEFT would compute from rounded weights"
             )
         return self
 
@@ -284,30 +275,30 @@ class Train(Section):
         if self.caption_dropout and prior.target == "base_prediction" and prior.weight:
             raise ValueError(
                 f"caption_dropout ({self.caption_dropout}) must be 0 while "
-                "prior_preservation.target is base_prediction: one trains the empty caption on "
-                "the photos, the other keeps the base's prediction for it"
+                "prior_preservation.target is base_prediction: caption dropout trains the empty "
+                "caption on photos, and base_prediction keeps it as in the base"
             )
         return self
 
     @model_validator(mode="after")
-    def falls(self) -> Self:
+    def can_decay(self) -> Self:
         if self.lr_scheduler == "polynomial" and self.learning_rate <= 1e-7:
             raise ValueError(
                 f"learning_rate ({self.learning_rate}) must be above 1e-07 for lr_scheduler "
-                "polynomial, which falls to that"
+                "polynomial, which ends there"
             )
         return self
 
     @model_validator(mode="after")
-    def warm_before_done(self) -> Self:
+    def warms_up_in_time(self) -> Self:
         if self.warmup_steps >= self.max_steps:
             raise ValueError(
                 f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps})"
             )
         if self.warmup_steps and self.lr_scheduler == "constant":
             raise ValueError(
-                f"warmup_steps ({self.warmup_steps}) must be 0 for lr_scheduler constant, which "
-                "has no warm-up; constant_with_warmup has one"
+                f"warmup_steps ({self.warmup_steps}) must be 0 for lr_scheduler constant; "
+                "use constant_with_warmup"
             )
         return self
 
@@ -318,7 +309,7 @@ class DrawClass(Drawing):
 
 
 class Values(Section):
-    """Values of the prompt's fields that go together, beside their share of the pictures."""
+    """One combination of values for a prompt's fields, and its share of the pictures."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, Text]
@@ -335,71 +326,64 @@ class Prompt(Section):
 
 class Generate(Drawing):
     seed: Natural | None  # null: the training's
-    prompts: tuple[Prompt, ...]  # in the place of prompt
-    fields: Literal["as_training"] | tuple[Values, ...]  # of the prompts
+    prompts: Annotated[tuple[Prompt, ...], Field(strict=False)]  # used instead of prompt
+    fields: Literal["as_training"] | Annotated[tuple[Values, ...], Field(strict=False)]
     num_images: Enough
     lora_scale: NonNegative  # 0: the base alone
-    signal_leak: Literal["none", "training", "field"]  # what the first step's noise shows
+    signal_leak: Literal["none", "training", "field"]  # what is mixed into the initial noise
     precision: Precision
 
-    @field_validator("prompts", "fields", mode="before")
-    @classmethod
-    def from_list(cls, entries: object) -> object:
-        return tuple(entries) if isinstance(entries, list) else entries
-
     @model_validator(mode="after")
-    def asks_in_full(self) -> Self:
-        """Every field of a prompt has values, of which each entry has all."""
+    def fills_every_field(self) -> Self:
         names = None if self.fields == "as_training" else [[*e.values()] for e in self.fields]
-        if names and any(sorted(each) != sorted(names[0]) for each in names):
-            raise ValueError("fields: expected the same fields in each entry, each with a value")
-        if names == [[]] or (names and not names[0]):
-            raise ValueError("fields: expected a field beside the share, as tone: dark")
-        if names and (taken := TAKEN.intersection(names[0])):
-            raise ValueError(f"fields: {sorted(taken)[0]} has a meaning of its own")
+        if names is not None:
+            self._check_entries(names)
         for key, prompt in self.wordings():
-            wanted = FIELD.findall(prompt)
-            if names is not None and (
-                lacking := [n for n in wanted if not names or n not in names[0]]
-            ):
-                raise ValueError(f"{key}: fields has no values of {{{lacking[0]}}}")
+            known = FIELD.findall(prompt) if names is None else [n for e in names[:1] for n in e]
+            if missing := [name for name in FIELD.findall(prompt) if name not in known]:
+                raise ValueError(f"{key}: fields has no values for {{{missing[0]}}}")
         if self.signal_leak == "field" and not self.fields:
             raise ValueError("signal_leak: field needs fields")
         return self
 
+    @staticmethod
+    def _check_entries(names: list[list[str]]) -> None:
+        if any(sorted(entry) != sorted(names[0]) for entry in names):
+            raise ValueError("fields: expected the same fields in every entry, each with a value")
+        if names and not names[0]:
+            raise ValueError("fields: expected a field next to the share, such as tone: dark")
+        if names and (reserved := RESERVED.intersection(names[0])):
+            raise ValueError(f"fields: {min(reserved)} is a reserved name")
+
     def wordings(self) -> list[tuple[str, str]]:
-        """Every prompt, after the key it stands under."""
+        """Every prompt with its key."""
         if self.prompts:
-            return [(f"prompts.{k}", each.prompt) for k, each in enumerate(self.prompts)]
+            return [(f"prompts.{k}", entry.prompt) for k, entry in enumerate(self.prompts)]
         return [("prompt", self.prompt)]
 
 
 class Evaluate(Section):
     features: Literal["efficientnet_lite0", "inception_v3", "torchvision_inception_v3", "dinov2"]
     weights: Place | None  # a local file or folder; null only for efficientnet_lite0
-    download: Annotated[  # of these features' weights, to where they belong
-        tuple[Literal["inception_v3", "torchvision_inception_v3"], ...], Field(max_length=1)
+    download: Annotated[  # the weights of these features
+        tuple[Literal["inception_v3", "torchvision_inception_v3"], ...],
+        Field(max_length=1, strict=False),
     ]
-    by: tuple[Text, ...]  # columns of which each group is measured apart: tone, or data.columns
+    by: Texts  # columns (tone, or of data.columns) whose groups are measured separately
     max_pictures: Enough | None
 
     @model_validator(mode="after")
     def has_weights(self) -> Self:
         if (self.weights is None) != (self.features == "efficientnet_lite0"):
             raise ValueError(
-                "weights must be null for efficientnet_lite0 (it comes with its package) "
-                f"and a local path for any other; got {self.weights!r} for {self.features}"
+                "weights must be null for efficientnet_lite0, which comes with its package, "
+                f"and a local path for other features; got {self.weights!r} for {self.features}"
             )
         return self
 
-    @field_validator("download", "by", mode="before")
-    @classmethod
-    def from_list(cls, names: object) -> object:
-        return tuple(names) if isinstance(names, list) else names
-
     @model_validator(mode="after")
     def downloads_what_is_used(self) -> Self:
-        """Only there does DVC know that `evaluate` waits for the download."""
+        """DVC knows only for files in FEATURES that `evaluate` waits for the download."""
         belongs = self.weights is not None and Path(self.weights).parent == FEATURES
         if self.download and not (self.download == (self.features,) and belongs):
             raise ValueError(
@@ -411,19 +395,12 @@ class Evaluate(Section):
 
 class Utility(Section):
     classifier: Literal["linear", "cnn"]
-    weights: Place | None  # of cnn: a ResNet-18's; null: a small network from scratch
-    download: Annotated[  # of these weights, to where they belong
-        tuple[Literal["resnet18"], ...], Field(max_length=1)
-    ]
-
-    @field_validator("download", mode="before")
-    @classmethod
-    def from_list(cls, names: object) -> object:
-        return tuple(names) if isinstance(names, list) else names
+    weights: Place | None  # of a ResNet-18 for cnn; null: a small network from scratch
+    download: Annotated[tuple[Literal["resnet18"], ...], Field(max_length=1, strict=False)]
 
     @model_validator(mode="after")
     def downloads_what_is_used(self) -> Self:
-        """Only there does DVC know that `utility` waits for the download."""
+        """DVC knows only for files in FEATURES that `utility` waits for the download."""
         belongs = self.weights is not None and Path(self.weights).parent == FEATURES
         if self.download and not (self.classifier == "cnn" and belongs):
             raise ValueError(
@@ -434,30 +411,25 @@ class Utility(Section):
 
 
 class Reading(Section):
-    pictures: Annotated[int, Field(ge=2)]  # of either class
-    repeats: Natural  # of them, shown twice
-    training: Natural  # of either class, shown first with the answer
-    diagnoses: Annotated[tuple[Text, ...], Field(min_length=2, max_length=35)]  # mpox first
-    features: Annotated[tuple[Text, ...], Field(min_length=1, max_length=35)]
-    sites: Annotated[tuple[Text, ...], Field(min_length=1, max_length=35)]
-    margin: Annotated[float, Field(gt=0, lt=0.5)]  # of accuracy about ½, declared beforehand
-    incomplete: Literal["refuse", "count"]  # what to do with readers who left pictures out
-
-    @field_validator("diagnoses", "features", "sites", mode="before")
-    @classmethod
-    def from_list(cls, names: object) -> object:
-        return tuple(names) if isinstance(names, list) else names
+    pictures: Annotated[int, Field(ge=2)]  # of each class
+    repeats: Natural  # pictures shown twice
+    training: Natural  # pictures of each class, shown first with the answer
+    diagnoses: Annotated[Texts, Field(min_length=2, max_length=35)]  # mpox first
+    features: Annotated[Texts, Field(min_length=1, max_length=35)]
+    sites: Annotated[Texts, Field(min_length=1, max_length=35)]
+    margin: Annotated[float, Field(gt=0, lt=0.5)]  # around an accuracy of ½, set beforehand
+    incomplete: Literal["refuse", "count"]  # for readers who skipped pictures
 
     @field_validator("diagnoses", "features", "sites")
     @classmethod
     def differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"expected each once; got {twice[0]!r} twice")
+            raise ValueError(f"expected no repeats; got {twice[0]!r} twice")
         return names
 
 
 class Report(Section):
-    real: bool  # whether the page shows real photos: without them it can be sent
+    real: bool  # whether the page shows real photos; without them it may be shared
 
 
 class Params(Section):
@@ -478,24 +450,24 @@ class Params(Section):
 
     @model_validator(mode="after")
     def fields_are_carried(self) -> Self:
-        carried = {"tone", *self.data.columns} - TAKEN
+        carried = {"tone", *self.data.columns} - RESERVED
         for name in FIELD.findall(self.train.instance_prompt):
             if name not in carried:
                 raise ValueError(
-                    f"train.instance_prompt: no {{{name}}}; expected one of {sorted(carried)}, or "
-                    "the column in data.columns"
+                    f"train.instance_prompt: no {{{name}}}; expected one of {sorted(carried)}; add "
+                    "other columns of your table to data.columns"
                 )
         for name in self.evaluate.by:
             if name not in carried:
-                raise ValueError(f"evaluate.by: no {name!r}; expected of {sorted(carried)}")
-        learnt = {"tone", *FIELD.findall(self.train.instance_prompt)}
+                raise ValueError(f"evaluate.by: no {name!r}; expected one of {sorted(carried)}")
+        trained = {"tone", *FIELD.findall(self.train.instance_prompt)}
         if self.generate.fields == "as_training":
             for key, prompt in self.generate.wordings():
                 for name in FIELD.findall(prompt):
-                    if name not in learnt:
+                    if name not in trained:
                         raise ValueError(
-                            f"generate.{key}: no {{{name}}}; as_training knows {sorted(learnt)}: "
-                            "tone, and what train.instance_prompt names"
+                            f"generate.{key}: no {{{name}}}; as_training knows {sorted(trained)}: "
+                            "tone and the fields of train.instance_prompt"
                         )
         return self
 
@@ -524,7 +496,7 @@ class Phantoms(Section):
 
     seed: Natural
     patients: Count
-    pictures: Count  # a patient
+    pictures: Count  # per patient
     controls: LookAlikes
     size: Annotated[int, Field(ge=32)]
 
@@ -532,26 +504,21 @@ class Phantoms(Section):
 class TinySD(Section):
     """params/tiny-sd.yaml: how `models/tiny-sd` is pretrained."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]  # torch takes it as it is
+    seed: Annotated[int, Field(ge=0, lt=2**63)]  # passed to torch unchanged
     resolution: Annotated[int, Field(ge=16, multiple_of=8)]
-    pictures: Count  # a kind
-    codec_channels: Annotated[tuple[Channels, ...], Field(min_length=2)]
+    pictures: Count  # per kind
+    codec_channels: Annotated[tuple[Channels, ...], Field(min_length=2, strict=False)]
     codec_steps: Count
     codec_batch_size: Annotated[int, Field(ge=4)]
     codec_learning_rate: Positive
     texture_steps: Count
     text_width: Annotated[int, Field(ge=8, multiple_of=8)]
     text_layers: Count
-    unet_channels: Annotated[tuple[Channels, ...], Field(min_length=2)]
+    unet_channels: Annotated[tuple[Channels, ...], Field(min_length=2, strict=False)]
     unet_steps: Count
     unet_batch_size: Count
     unet_learning_rate: Positive
     unet_precision: Literal["fp32", "bf16"]
-
-    @field_validator("codec_channels", "unet_channels", mode="before")
-    @classmethod
-    def from_list(cls, channels: object) -> object:
-        return tuple(channels) if isinstance(channels, list) else channels
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -564,10 +531,10 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read(path: Path, schema: type[T], changes: Mapping[str, str] | None = None) -> T:
-    """The validated content of a parameter file, with `changes` by dotted key.
+    """Read and validate a parameter file, with `changes` applied by dotted key.
 
-    YAML 1.2, so that `5e-05`, as DVC writes it, is a number. Raises InputError that names every
-    wrong key, its value and what is allowed.
+    It is YAML 1.2, in which `5e-05`, as DVC writes it, is a number. Raises InputError with one line
+    per wrong key: the key, its value, and what is accepted.
     """
     try:
         content = _load(path)
@@ -597,16 +564,16 @@ def _load(text: Path | str):
 
 
 def _explain(path: Path, problem) -> str:
-    # Of a value that may be a word or a list pydantic says for either what is wrong, and which.
+    # For a value that may be a word or a list, pydantic names the alternative in the location.
     parts = [str(part) for part in problem["loc"] if not re.match(r"(literal|tuple)\[", str(part))]
     key = ".".join(parts) or "the whole file"
     if problem["type"] == "missing":
-        remedy = f"; add {parts[-1]}: {EARLIER[key]}, as before" if key in EARLIER else ""
+        value = EARLIER.get(key)
+        remedy = f"; add {parts[-1]}: {value} for the earlier behaviour" if value else ""
         return f"{path}: {key}: missing{remedy}"
     if problem["type"] == "extra_forbidden":
         return f"{path}: {key}: no such key"
-    # YAML has lists, the schema tuples, which cannot be changed.
-    value = list(problem["input"]) if isinstance(problem["input"], tuple) else problem["input"]
+    value = problem["input"]
     shown = "" if isinstance(value, dict | BaseModel) else f"got {value!r}: "
     message = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     message = re.sub("[Tt]uple", "list", re.sub(r" or instance of \w+", "", message))

@@ -1,4 +1,4 @@
-"""Two runs side by side, from a repository whose pictures DVC keeps."""
+"""The page of two runs, from a repository with its pictures in DVC."""
 
 import os
 import shutil
@@ -7,22 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from runs import ROOT, evaluation, picture
 from test_page import Page
 
+from mpox.compare import page
 from mpox.core import images, table
+from mpox.core.errors import InputError
 from mpox.statistics.estimate import Metrics
 from stages.diff import PAGE, diff
 
 PROMPT = "<script>window.hostile = 1</script>"
 
 
-def call(folder: Path, *words: str) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PATH": path}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 def write(folder: Path, metrics: Metrics, params: str, seeds: list[int], tint: int) -> None:
@@ -34,18 +33,19 @@ def write(folder: Path, metrics: Metrics, params: str, seeds: list[int], tint: i
     drawn.mkdir(parents=True)
     rows = {}
     for i, seed in enumerate(seeds):
-        own = picture(seed) // 2
-        own[..., tint] += 100
-        images.write(drawn / f"{i:05d}.png", own)
+        tinted = picture(seed) // 2
+        tinted[..., tint] += 100
+        images.write(drawn / f"{i:05d}.png", tinted)
         rows[f"{i:05d}.png"] = [PROMPT, "", seed]
     table.write(drawn, ["text", "negative_prompt", "seed"], rows)
-    call(folder, "dvc", "add", "-q", "data/synthetic")
+    with Repo(str(folder)) as repo:
+        repo.add(str(drawn))
 
 
 def commit(folder: Path, tag: str) -> None:
-    call(folder, "git", "add", "-A")
-    call(folder, "git", "commit", "-qm", tag)
-    call(folder, "git", "tag", tag)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", tag)
+    git(folder, "tag", tag)
 
 
 WORSE = {"precision": (0.5, 0.4, 0.6)}
@@ -53,12 +53,12 @@ WORSE = {"precision": (0.5, 0.4, 0.6)}
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """Tags first and second, and a working tree whose split is another one."""
+    """Tags first and second, and a working tree with another split."""
     folder = tmp_path_factory.mktemp("repository")
-    call(folder, "git", "init", "-q", "-b", "main")
+    git(folder, "init", "-q", "-b", "main")
     for name in ("user.email", "user.name"):
-        call(folder, "git", "config", name, "test@example.org")
-    call(folder, "dvc", "init", "-q")
+        git(folder, "config", name, "test@example.org")
+    Repo.init(str(folder)).close()
     write(folder, evaluation(), "train: {rank: 8, gone: 1}\n", [7, 8, 9], 0)
     commit(folder, "first")
     write(folder, evaluation(**WORSE), "train: {rank: 16, new: <b>}\n", [9, 8, 5], 2)
@@ -74,10 +74,9 @@ def inside(repository, monkeypatch) -> Path:
 
 
 def test_both_runs_side_by_side(inside):
-    said = diff("first", "second")
-    found = Page((inside / PAGE).read_text())
-    assert "**Beyond noise: precision.**" in said
-    text = " ".join(found.text.split())
+    assert "**Beyond noise: precision.**" in diff("first", "second")
+    parsed = Page((inside / PAGE).read_text())
+    text = " ".join(parsed.text.split())
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
     assert (
@@ -85,18 +84,16 @@ def test_both_runs_side_by_side(inside):
         in text
     )
     assert text.count("beyond noise;") == 1 and text.count("within noise;") == 11
-    # of the seeds 9 and 8, in the order of the second; red in the first, blue in the second
-    assert [each[..., 0].mean() > each[..., 2].mean() for each in found.pictures] == [
+    # Seeds 9 and 8, in the order of the second run; red in the first, blue in the second.
+    assert [each[..., 0].mean() > each[..., 2].mean() for each in parsed.pictures] == [
         True, False, True, False,
     ]  # fmt: skip
     assert "first, seed 9" in text and "second, seed 8" in text and "seed 7" not in text
-    assert [tag for tag, _ in found.elements].count("script") == 1
+    assert [tag for tag, _ in parsed.elements].count("script") == 1
     assert f"prompt: {PROMPT}" in text
 
 
-def test_numbers_that_do_not_compare_have_no_verdict_but_a_page(inside):
-    from mpox.core.errors import InputError
-
+def test_runs_that_cannot_be_compared_have_a_page_without_verdicts(inside):
     with pytest.raises(InputError, match="split: 89abcdef and other"):
         diff("second")
     text = " ".join(Page((inside / PAGE).read_text()).text.split())
@@ -105,21 +102,21 @@ def test_numbers_that_do_not_compare_have_no_verdict_but_a_page(inside):
     assert "second, seed 8" in text and "the working tree, seed 8" in text
 
 
-def test_pictures_that_are_not_to_be_had_are_said_to_be_missing(repository, tmp_path, monkeypatch):
+def test_the_page_says_which_pictures_are_missing(repository, tmp_path, monkeypatch):
     copy = shutil.copytree(repository, tmp_path / "copy", symlinks=True)
     shutil.rmtree(copy / ".dvc/cache")
-    call(copy, "git", "checkout", "-q", "second", "params.yaml", "metrics", "data/synthetic.dvc")
+    git(copy, "checkout", "-q", "second", "params.yaml", "metrics", "data/synthetic.dvc")
     monkeypatch.chdir(copy)
     diff("first")
-    found = Page((copy / PAGE).read_text())
-    text = " ".join(found.text.split())
+    parsed = Page((copy / PAGE).read_text())
+    text = " ".join(parsed.text.split())
     assert "The pictures of first are neither in this machine's cache" in text
     assert "git switch --detach first && dvc repro" in text
-    assert len(found.pictures) == 1 and "the working tree, seed 8" in text and "missing" in text
+    assert len(parsed.pictures) == 1 and "the working tree, seed 8" in text and "missing" in text
 
 
-def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path):
-    """As in a pull request's review, which installs dvc, pydantic, ruamel.yaml and jinja2 alone."""
+def test_without_pictures_no_package_for_pictures_is_needed(repository, tmp_path):
+    """As in the review of a pull request, which installs dvc, pydantic, ruamel.yaml and jinja2."""
     copy = shutil.copytree(repository, tmp_path / "copy", symlinks=True)
     shutil.rmtree(copy / ".dvc/cache")
     shutil.rmtree(copy / "data/synthetic")
@@ -142,24 +139,22 @@ def test_where_no_picture_is_nothing_is_needed_to_show_one(repository, tmp_path)
     )
     assert done.returncode == 0, done.stderr
     assert "**Beyond noise: precision.**" in done.stdout
-    assert "to look at in a browser: data/report/diff.html" in done.stderr
+    assert "Open in a browser: data/report/diff.html" in done.stderr
     text = " ".join(Page((copy / PAGE).read_text()).text.split())
     assert "pictures of first are neither" in text and "pictures of second are neither" in text
 
 
-def test_replicates_are_points_of_their_own_beside_the_means():
-    from mpox.compare import page as page
-
+def test_the_page_shows_each_replicate():
     def side(name: str, values: list[float]) -> page.Side:
         runs = [evaluation(precision=value) for value in values]
         return page.Side(name, {}, runs, None, {}, lambda seed: None)
 
     text = page.build(side("one", [0.78, 0.80, 0.82]), side("two", [0.58, 0.60]))
-    found = Page(text)
-    said = " ".join(found.text.split())
-    assert "Trainings: 3 of the old and 2 of the new settings; their means, by Welch's t." in said
-    assert "0.8 → 0.59 (−0.21, noise ±0.05) worse, beyond noise" in said
-    ticks = [given["d"] for tag, given in found.elements if given.get("class") == "tick"]
+    parsed = Page(text)
+    words = " ".join(parsed.text.split())
+    assert "Means of trainings, by Welch's t: 3 with the old settings, 2 with the new." in words
+    assert "0.8 → 0.59 (−0.21, noise ±0.05) worse, beyond noise" in words
+    ticks = [each["d"] for tag, each in parsed.elements if each.get("class") == "tick"]
     assert sum(each.endswith("v7") for each in ticks) == 3 * 12
     assert sum(each.endswith("v-7") for each in ticks) == 2 * 12
     alone = " ".join(Page(page.build(side("one", [0.8]), side("two", [0.6]))).text.split())

@@ -19,7 +19,7 @@ from dvc.ignore import DvcIgnoreFilter
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from ruamel.yaml import YAML
 
-from mpox.core import images, listing
+from mpox.core import decoding, images, listing
 from mpox.core.errors import InputError
 from mpox.embedded import phantom
 
@@ -45,17 +45,17 @@ def test_find_is_sorted_recursive_and_says_why_not_the_others(tmp_path):
     others = {
         "._z.JPG": "a hidden file",
         ".b/deep/a.png": "in a hidden or system folder (.b)",
-        "1.dcm": "DICOM is not read; export it as PNG, without names in the picture",
+        "1.dcm": "DICOM is not supported; export it as PNG, without names in the picture",
         "@EADIR/a.jpg/SYNO_THUMB.jpg": "in a hidden or system folder (@EADIR)",
         "b/#recycle/p1.jpg": "in a hidden or system folder (#recycle)",
         "b/.hidden.png": "a hidden file",
-        "b/IMG_1.CR3": "raw data of a camera is not read; export it as JPEG",
+        "b/IMG_1.CR3": "camera raw files are not supported; export them as JPEG",
         "live.MOV": "a video",
-        "notes.txt": "no picture",
-        "p2": "no picture",
+        "notes.txt": "not a picture",
+        "p2": "not a picture",
         "phone.zip": "an archive; unpack it",
-        "slides.pptx": "a document; save its pictures as files of their own",
-        "stereo.mpo": "this format is not read; save it as JPEG or PNG",
+        "slides.pptx": "a document; save its pictures as separate files",
+        "stereo.mpo": "this format is not supported; save it as JPEG or PNG",
     }
     for name in [*others, *pictures]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def test_find_is_sorted_recursive_and_says_why_not_the_others(tmp_path):
 
 def test_no_reason_is_of_what_is_read():
     assert not listing.REASONS.keys() & listing.SUFFIXES
-    assert len(listing.REASONS) == sum(len(each.split()) for each in listing.NOT_TAKEN.values())
+    assert len(listing.REASONS) == sum(len(each.split()) for each in listing.LEFT_OUT.values())
 
 
 def test_hidden_and_system_folders_are_no_error(tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_what_is_in_the_cloud_alone_stops(tmp_path, away):
     (tmp_path / "more").mkdir()
     for name in ("a.jpg", f"more/{away}", "more/.metadata.csv.icloud"):
         (tmp_path / name).touch()
-    said = f"{tmp_path}: 2 not downloaded from the cloud yet, as more/"
+    said = f"{tmp_path}: 2 not downloaded from the cloud yet, for example more/"
     with pytest.raises(InputError, match=f"^{said}.*; have the folder downloaded"):
         listing.find(tmp_path)
     for name in (f"more/{away}", "more/.metadata.csv.icloud"):
@@ -127,14 +127,14 @@ def test_summary_counts_by_reason_and_suffix(tmp_path):
     for name in [*names, "e.1", "e.2", "__MACOSX/._a.jpg", ".Tra\nsh/1.jpg", ".Tra\nsh/2.jpg"]:
         (tmp_path / name).touch()
     assert listing.summary(listing.find(tmp_path)[1]) == [
-        "2 .dcm files: DICOM is not read; export it as PNG, without names in the picture",
-        "1 .dicom file: DICOM is not read; export it as PNG, without names in the picture",
+        "2 .dcm files: DICOM is not supported; export it as PNG, without names in the picture",
+        "1 .dicom file: DICOM is not supported; export it as PNG, without names in the picture",
         "1 .mov file: a video",
         r"2 files in a hidden or system folder (.Tra\nsh)",
         "1 file in a hidden or system folder (__MACOSX)",
-        "3 other files: no picture",
-        "2 .txt files: no picture",
-        "1 .csv file: no picture",
+        "3 other files: not a picture",
+        "2 .txt files: not a picture",
+        "1 .csv file: not a picture",
         "1 .jpg file: a hidden file",
         "1 other file: a hidden file",
     ]
@@ -359,9 +359,9 @@ def test_a_jpeg_beyond_the_limit_is_halved(tmp_path, monkeypatch, progressive):
     phones_jpeg(tmp_path / "a.jpg", image, quality=95, progressive=progressive)
     whole = images.read(tmp_path / "a.jpg")
     assert whole.shape == (600, 801, 3)
-    monkeypatch.setattr(images, "MOST_PIXELS", 801 * 600)  # the most that is left as it is
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 801 * 600)  # the most that is left as it is
     assert np.array_equal(images.read(tmp_path / "a.jpg"), whole)
-    monkeypatch.setattr(images, "MOST_PIXELS", 801 * 600 - 1)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 801 * 600 - 1)
     halved = images.read(tmp_path / "a.jpg").astype(int)
     assert halved.shape == (300, 401, 3)
     wanted = np.asarray(image.resize((401, 300), Image.Resampling.BOX)).astype(int)
@@ -370,8 +370,8 @@ def test_a_jpeg_beyond_the_limit_is_halved(tmp_path, monkeypatch, progressive):
 
 
 def test_the_most_pixels_are_pillows():
-    assert images.MOST_PIXELS == Image.MAX_IMAGE_PIXELS
-    assert images.MOST_JPEG_PIXELS <= 4 * images.MOST_PIXELS  # halved they are within
+    assert decoding.MOST_PIXELS == Image.MAX_IMAGE_PIXELS
+    assert decoding.MOST_JPEG_PIXELS <= 4 * decoding.MOST_PIXELS  # halved they are within
 
 
 def jpeg(picture: np.ndarray, **options) -> bytes:
@@ -412,7 +412,7 @@ def enlarged(side: int) -> bytes:
     return HEIC.replace(struct.pack(">II", 128, 128), struct.pack(">II", side, side))
 
 
-HDR_LIGHT = r"holds the light of HDR \(PQ or HLG\); export it as JPEG"
+HDR_LIGHT = r"is an HDR picture \(PQ or HLG\); export it as JPEG"
 PIXELS = "has more than 89,478,485 pixels"
 REFUSED = {
     "lfs.jpg": (lambda: POINTER, UNFETCHED),
@@ -420,8 +420,8 @@ REFUSED = {
         lambda: b"/annex/objects/SHA256E-s1--4d7a.jpg\n",
         "is a pointer of git-annex, not the file itself; run: git annex get",
     ),
-    "text.jpg": (lambda: b"GIF is what this is not", "is no JPEG"),
-    "empty.jpg": (lambda: b"", "is no JPEG"),
+    "text.jpg": (lambda: b"GIF is what this is not", "is not a JPEG"),
+    "empty.jpg": (lambda: b"", "is not a JPEG"),
     "header.jpg": (lambda: jpeg(noise(64, 64))[:20], "cannot be read .its beginning is damaged"),
     "half.jpg": (lambda: jpeg(noise(64, 64))[:-500], "truncated"),
     "half-progressive.jpg": (lambda: jpeg(noise(64, 64), progressive=True)[:-500], "truncated"),
@@ -464,7 +464,7 @@ def test_read_names_the_file_and_the_reason(tmp_path, name):
 
 def test_read_refuses_unknown_white(tmp_path):
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="no known white"):
+    with pytest.raises(InputError, match="white level is undefined"):
         images.read(tmp_path / "a.tif")
 
 
@@ -479,7 +479,7 @@ def test_damaged_bytes_are_refused_or_read_never_a_crash(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = [HEIC]
-    for file_format in images.FORMATS:
+    for file_format in decoding.FORMATS:
         buffer = io.BytesIO()
         Image.fromarray(noise(20, 30)).save(buffer, file_format, exif=exif)
         originals.append(buffer.getvalue())

@@ -76,17 +76,17 @@ def test_one_spelling_of_every_path():
 
 
 FAULTS = {
-    "": "its first line must name the columns, one of them file_name; got nothing",
-    "image,patient\na.jpg,1\n": "one of them file_name; got image,patient",
+    "": "the first line must name the columns, file_name among them; got nothing",
+    "image,patient\na.jpg,1\n": "file_name among them; got image,patient",
     "file_name,x,X\na.jpg,1,2\n": "has the column 'x' twice",
     "file_name,patient\na.jpg,1\na.jpg,2\n": "line 3: a.jpg has a row already",
     "file_name,patient\na.jpg\n": "line 2: 1 values, expected 2",
     "file_name,patient\na.jpg,1,2\n": "line 2: 3 values, expected 2",
     "file_name,patient\n,1\n": "line 2: no file_name",
     "file_name,text\na.jpg," + "x" * 200_000: "line 2: field larger than field limit",
-    "x" * 200_000: "its first line must name the columns, one of them file_name; got xxx",
+    "x" * 200_000: "the first line must name the columns, file_name among them; got xxx",
     'file_name,x\na.jpg,"1\nb.jpg,2\n': "unexpected end of data",
-    "file_name,x,\na.jpg,1,2\n": "line 2: 2 stands in a column without a name",
+    "file_name,x,\na.jpg,1,2\n": "line 2: 2 is in a column without a name",
 }
 
 
@@ -109,7 +109,7 @@ def test_every_fault_of_rows_has_a_line(tmp_path):
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_another_encoding_says_how_to_save_it(encoding, tmp_path):
     put(tmp_path, "file_name,patient\nä.jpg,1\n", encoding=encoding)
-    with pytest.raises(InputError, match="is not UTF-8; save it as such"):
+    with pytest.raises(InputError, match="is not UTF-8; save it as UTF-8"):
         table.read(tmp_path)
 
 

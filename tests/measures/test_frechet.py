@@ -23,7 +23,7 @@ def test_equal_covariances_leave_the_squared_distance_of_the_means():
 
 @pytest.mark.parametrize(("n", "m"), [(30, 50), (30, 12), (11, 12)])
 def test_diagonal_gaussians_have_the_closed_form(n, m):
-    """Above and below d = 16 rows; where n < d most directions have no spread at all."""
+    """More and fewer rows than d = 16; if n < d, most directions have no spread."""
     rng = np.random.default_rng(1)
     spreads = rng.uniform(0.1, 3, size=(2, 16))
     spreads[0, : max(0, 17 - n)] = 0
@@ -34,7 +34,7 @@ def test_diagonal_gaussians_have_the_closed_form(n, m):
     assert frechet.distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
-def test_equals_the_matrix_square_root_where_that_is_stable():
+def test_equals_the_matrix_square_root_if_that_is_stable():
     rng = np.random.default_rng(4)
     a, b = rng.normal(size=(200, 32)), rng.normal(size=(150, 32)) @ rng.normal(size=(32, 32))
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)

@@ -13,7 +13,7 @@ def features(n: int, seed: int, shift: float = 0.0) -> np.ndarray:
 
 @pytest.mark.parametrize("block", [7, 512])
 def test_equals_torch_fidelity_and_torchmetrics(monkeypatch, block):
-    """Whole and by blocks that do not divide the set."""
+    """In one block and in blocks that do not divide the set."""
     monkeypatch.setattr(kernel, "BLOCK", block)
     x, y = features(60, 0), features(60, 1, shift=0.5)
     ours = kernel.distance(x, y)
@@ -31,7 +31,7 @@ def test_sets_of_different_size_by_hand():
 
 
 def test_is_unbiased():
-    """Sets of one kind: zero on average even at 6 a set, where the biased estimate is not."""
+    """Zero on average for sets of one kind, even with 6 rows, where a biased estimate is not."""
     values = [kernel.distance(features(6, 2 * i), features(6, 2 * i + 1)) for i in range(400)]
     spread = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values)) < 3 * spread
@@ -45,7 +45,7 @@ def test_float32_features_are_measured_in_float64():
 
 
 def pooled_p(x: np.ndarray, y: np.ndarray, swaps: int, rng: np.random.Generator) -> float:
-    """The test by its definition: swap rows, measure again."""
+    """The permutation test by its definition: swap rows and measure again."""
     observed, as_far = kernel.distance(x, y), 0
     for _ in range(swaps):
         coin = rng.random(len(x)) < 0.5
@@ -55,33 +55,33 @@ def pooled_p(x: np.ndarray, y: np.ndarray, swaps: int, rng: np.random.Generator)
 
 
 @pytest.mark.parametrize("block", [7, 512])
-def test_p_is_that_of_swapping_and_measuring_again(monkeypatch, block):
+def test_p_equals_the_definition(monkeypatch, block):
     monkeypatch.setattr(kernel, "BLOCK", block)
     x, y = features(30, 0), features(30, 1, shift=0.35)
     expected = pooled_p(x, y, 2000, np.random.default_rng(0))
     assert 0.02 < expected < 0.5
-    found = kernel.p_value(x, y, [str(i) for i in range(30)], 4000, np.random.default_rng(1))
-    assert found == pytest.approx(expected, abs=0.04)
+    p = kernel.p_value(x, y, [str(i) for i in range(30)], 4000, np.random.default_rng(1))
+    assert p == pytest.approx(expected, abs=0.04)
 
 
-def test_p_of_sets_far_apart_is_the_smallest_there_is():
+def test_p_of_sets_far_apart_is_as_small_as_possible():
     x, y = features(30, 0), features(30, 1, shift=2)
     groups = [str(i) for i in range(30)]
     assert kernel.p_value(x, y, groups, 99, np.random.default_rng(0)) == 0.01
-    # one patient: swapping all changes nothing, so nothing can be said
+    # With one patient, swapping all rows changes nothing.
     assert kernel.p_value(x, y, ["p"] * 30, 99, np.random.default_rng(0)) == 1
 
 
-def test_p_holds_its_level_where_patients_repeat():
-    """Four pictures a patient against pictures that each are a patient's of their own."""
+def test_p_keeps_its_level_if_patients_have_several_pictures():
+    """Four pictures per patient against one picture per patient."""
     groups = [f"p{i // 4}" for i in range(40)]
     below = {"patients": 0, "pictures": 0}
-    for seed in range(200):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         x = np.repeat(rng.normal(size=(10, 8)), 4, axis=0) + rng.normal(0, 0.3, (40, 8))
         y = rng.normal(size=(40, 8)) + rng.normal(0, 0.3, (40, 8))
         singly = [str(i) for i in range(40)]
         below["patients"] += kernel.p_value(x, y, groups, 199, rng) <= 0.05
         below["pictures"] += kernel.p_value(x, y, singly, 199, rng) <= 0.05
-    assert below["pictures"] > 60  # what the groups are for
-    assert below["patients"] <= 20
+    assert below["pictures"] > 30  # far beyond 5 %: the reason for swapping by patient
+    assert below["patients"] <= 10

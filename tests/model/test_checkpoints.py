@@ -1,4 +1,4 @@
-"""One folder for the same inputs wherever they lie, another for any other inputs."""
+"""One folder for equal inputs, wherever they are, and another for any other inputs."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ def key(small, root: Path, **changes) -> str:
     ).name
 
 
-def test_the_same_inputs_find_it_again_elsewhere_too(small, inputs, tmp_path_factory):
+def test_equal_inputs_give_the_same_folder_in_any_place(small, inputs, tmp_path_factory):
     first = key(small, inputs)
     folder = inputs / ".checkpoints" / first
     assert first.startswith("train_lora-") and folder.is_dir()
@@ -38,18 +38,14 @@ def test_the_same_inputs_find_it_again_elsewhere_too(small, inputs, tmp_path_fac
     assert key(small, inputs) == first and (folder / "state").exists()
     copy = shutil.copytree(inputs, tmp_path_factory.mktemp("temp") / "workspace")
     assert key(small, copy) == first
-    assert key(small, Path()) == first  # named relative to here
-
-
-def test_looking_at_a_folder_changes_nothing(small, inputs):
-    first = key(small, inputs)
+    assert key(small, Path()) == first  # by relative paths
     for name in (".DS_Store", "Thumbs.db"):
         (inputs / "pictures" / name).touch()
     assert key(small, inputs) == first
 
 
-def test_any_other_setting_has_another(small, inputs):
-    """Each setting of the section in turn, those in its sub-sections too."""
+def test_any_other_setting_gives_another_folder(small, inputs):
+    """Changes each setting of the section and of its sub-sections in turn."""
     keys = {key(small, inputs)}
     number = 1
     for name, value in small.train.model_dump().items():
@@ -64,7 +60,7 @@ def test_any_other_setting_has_another(small, inputs):
     assert number > 20 and len(keys) == number + len(others)
 
 
-def test_any_other_byte_name_or_place_of_an_input_has_another(small, inputs):
+def test_any_other_byte_or_name_of_an_input_gives_another_folder(small, inputs):
     keys = [key(small, inputs)]
     for file in ("model/unet/weights", "model/index", "pictures/b.png", "lora"):
         content = (inputs / file).read_bytes()
@@ -81,7 +77,7 @@ def test_any_other_byte_name_or_place_of_an_input_has_another(small, inputs):
     assert len(set(keys)) == len(keys)
 
 
-def test_other_code_has_another(small, inputs, monkeypatch):
+def test_other_code_gives_another_folder(small, inputs, monkeypatch):
     before = key(small, inputs)
     edited = inputs / "loss.py"
     edited.write_text(Path(str(loss.__file__)).read_text() + "\n")
@@ -89,7 +85,7 @@ def test_other_code_has_another(small, inputs, monkeypatch):
     assert key(small, inputs) != before
 
 
-def test_it_lies_in_the_main_repository_where_dvc_names_one(small, inputs, tmp_path, monkeypatch):
+def test_the_folder_is_in_the_main_repository_that_dvc_names(small, inputs, tmp_path, monkeypatch):
     here = key(small, inputs)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "main"))
     assert key(small, inputs) == here
@@ -117,7 +113,7 @@ def test_a_file_cut_short_is_refused(cut, tmp_path):
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
-    """PyTorch itself would take the wrong number for the right one."""
+    """PyTorch itself would not notice."""
     file = tmp_path / "state"
     checkpoints.save(STATE, file)
     whole = file.read_bytes()
@@ -135,13 +131,13 @@ def test_by_hand_nothing_is_swept_away(small, inputs, monkeypatch):
     assert finished.is_dir()
 
 
-def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, inputs, monkeypatch):
+def test_only_a_later_stage_sweeps_finished_work(small, inputs, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")  # as DVC does
     finished, other = (inputs / ".checkpoints" / key(small, inputs, seed=seed) for seed in (1, 2))
     checkpoints.finish(finished)
     checkpoints.sweep("draw_base")
     assert finished.is_dir()
-    key(small, inputs)  # taken up again: no longer finished
+    key(small, inputs)  # resumed, so no longer finished
     checkpoints.sweep("generate")
     assert finished.is_dir()
     checkpoints.finish(finished)
@@ -153,8 +149,8 @@ def test_a_finished_run_is_swept_away_by_a_later_stage_and_no_other(small, input
     assert [*(inputs / ".checkpoints").iterdir()] == [other]
 
 
-def test_two_runs_never_work_in_one_folder(small, inputs):
-    """Not at once: when the first has ended, however it ended, the next goes on there."""
+def test_two_runs_never_share_a_folder_at_the_same_time(small, inputs):
+    """Once the first has ended, even by a kill, the next one may use it."""
     folder = inputs / ".checkpoints" / key(small, inputs)
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; from pathlib import Path; "

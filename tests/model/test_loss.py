@@ -1,4 +1,4 @@
-"""The formulas against diffusers' own."""
+"""The formulas against those of diffusers."""
 
 import pytest
 import torch
@@ -29,14 +29,14 @@ def test_min_snr_weight_is_the_papers(gamma):
     assert weights[0] < 0.1 and weights[-1] == 1
 
 
-def test_mse_is_each_samples_own_mean():
+def test_mse_is_the_mean_of_each_sample():
     rng = torch.Generator().manual_seed(0)
     a, b = torch.randn((2, 3, 4, 5, 6), generator=rng)
     expected = torch.stack([torch.nn.functional.mse_loss(x, y) for x, y in zip(a, b, strict=True)])
     torch.testing.assert_close(loss.mse(a, b), expected)
 
 
-def test_mse_of_bfloat16_is_taken_in_float32():
+def test_mse_of_bfloat16_is_computed_in_float32():
     ones = torch.ones((1, 4, 32, 32), dtype=torch.bfloat16)
     errors = loss.mse(ones, torch.full((1, 4, 32, 32), 1.001))
     assert errors.dtype == torch.float32

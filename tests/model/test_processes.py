@@ -1,4 +1,4 @@
-"""What launchers leave in the environment, and what a device cannot do."""
+"""Variables that launchers leave behind, and precisions that a device does not support."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from mpox.model import processes
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_half_precision_without_a_gpu(device, monkeypatch, caplog):
-    """fp16 is refused, bf16 allowed with a word."""
+    """Refuses fp16 and warns for bf16."""
     monkeypatch.setattr(
         processes, "PartialState", lambda: SimpleNamespace(device=torch.device(device))
     )
@@ -28,18 +28,18 @@ def test_half_precision_without_a_gpu(device, monkeypatch, caplog):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No launcher's variables, nor accelerate's."""
+    """An environment without variables of a launcher or of accelerate."""
     for name in (*processes.LAUNCHER, *processes.FOREIGN):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("variables", "message"),
     [
         (
             {"WORLD_SIZE": "4", "RANK": "0"},
-            "RANK, WORLD_SIZE: set without LOCAL_RANK, MASTER_ADDR, MASTER_PORT, as if left from "
-            "another job; unset RANK WORLD_SIZE, or start with LAUNCH=",
+            "RANK, WORLD_SIZE: set without LOCAL_RANK, MASTER_ADDR, MASTER_PORT, perhaps by an "
+            "earlier job; unset RANK WORLD_SIZE, or start with LAUNCH=",
         ),
         ({"RANK": "3"}, "RANK: set without LOCAL_RANK, WORLD_SIZE, MASTER"),
         ({"LOCAL_RANK": "0"}, "LOCAL_RANK: set without RANK, WORLD_SIZE, MASTER"),
@@ -51,7 +51,7 @@ def alone(monkeypatch):
         (
             {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
             | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "no port"},
-            "the processes launched cannot be joined: .*; see docs/scaling.md, or unset RANK ",
+            "the launched processes cannot be joined: .*; see docs/hardware.md, or unset RANK ",
         ),
         *(
             ({name: "true"}, f"{name}: got 'true', which is not supported; unset {name}")
@@ -59,17 +59,17 @@ def alone(monkeypatch):
         ),
     ],
 )
-def test_what_a_job_script_left_over_is_one_line(given, said, alone, monkeypatch):
-    """And no traceback of accelerate's or PyTorch's."""
-    for name, value in given.items():
+def test_variables_of_another_job_are_refused_in_one_line(variables, message, alone, monkeypatch):
+    """Otherwise accelerate or PyTorch would end in a traceback."""
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"^{said}") as refused:
+    with pytest.raises(InputError, match=f"^{message}") as refused:
         processes.start()
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "variables",
     [
         {},
         {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "-1"},
@@ -77,8 +77,8 @@ def test_what_a_job_script_left_over_is_one_line(given, said, alone, monkeypatch
         {"ACCELERATE_USE_DEEPSPEED": "false", "ACCELERATE_USE_FSDP": ""},
     ],
 )
-def test_what_says_nothing_of_processes_changes_nothing(given, alone, monkeypatch):
-    for name, value in given.items():
+def test_variables_for_one_process_change_nothing(variables, alone, monkeypatch):
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     state = processes.start()
     assert state.num_processes == 1 and state.is_main_process

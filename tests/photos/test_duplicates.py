@@ -1,12 +1,9 @@
-"""Duplicates by pixels and by perceptual hash, against all pairs and against imagehash."""
-
-import tracemalloc
+"""Near duplicates by perceptual hash, compared with all pairs and with imagehash."""
 
 import imagehash
 import networkx as nx
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 from test_preparation import skin
 
@@ -15,13 +12,8 @@ from mpox.embedded import phantom
 from mpox.photos import duplicates
 
 
-def test_exact_duplicates_are_of_the_first():
-    pixels = {"a": "1", "b": "2", "c": "1", "d": "1"}
-    assert duplicates.exact(pixels) == {"c": "a", "d": "a"}
-
-
 def apart(one: np.ndarray, other: np.ndarray) -> int:
-    """Bits, over all ways that `other` can lie."""
+    """The bits that differ, in the best of all ways to turn `other`."""
     return int(np.bitwise_count(one[0] ^ other).min())
 
 
@@ -30,7 +22,7 @@ def all_true(later: int, earlier: int, way: int) -> bool:
 
 
 def codes_near(centres: int, rng: np.random.Generator) -> np.ndarray:
-    """60 pictures' hashes in all ways, that of the first way near one of so many centres."""
+    """Hashes of 60 pictures in all ways; those of the first way are near one of the centres."""
     middle = rng.integers(0, 2, (centres, 64))
     bits = middle[rng.integers(0, centres, 60)] ^ (rng.random((60, 64)) < 0.04)
     first = np.packbits(bits.astype(np.uint8), axis=1).view(np.uint64)
@@ -38,50 +30,36 @@ def codes_near(centres: int, rng: np.random.Generator) -> np.ndarray:
     return np.hstack([first, others])
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_near_duplicates_against_all_pairs(seed):
+@pytest.mark.parametrize("seed", range(5))
+def test_near_duplicates_agree_with_a_search_of_all_pairs(seed):
     """The nearest pair of each picture first, the same groups, fewer pairs than pictures."""
     codes = codes_near(8, np.random.default_rng(seed))
     every = [(b, a) for b in range(60) for a in range(b) if apart(codes[a], codes[b]) <= 4]
-    found = duplicates.near(codes, 4, all_true)
-    assert set(found) <= set(every)
-    for later, earlier in dict(reversed(found)).items():
+    near = duplicates.near(codes, 4, all_true)
+    assert set(near) <= set(every)
+    for later, earlier in dict(reversed(near)).items():
         pairs = [(apart(codes[a], codes[later]), a) for b, a in every if b == later]
         assert (apart(codes[earlier], codes[later]), earlier) == min(pairs)
     graphs = [nx.Graph(), nx.Graph()]
-    for graph, pairs in zip(graphs, (found, every), strict=True):
+    for graph, pairs in zip(graphs, (near, every), strict=True):
         graph.add_nodes_from(range(60))
         graph.add_edges_from(pairs)
     one, other = ({frozenset(c) for c in nx.connected_components(graph)} for graph in graphs)
     assert one == other
-    assert 5 < len(found) < 60 < len(every)
+    assert 5 < len(near) < 60 < len(every)
 
 
-def test_near_duplicates_are_found_however_the_later_one_lies():
+def test_a_turned_near_duplicate_is_found():
     codes = np.random.default_rng(0).integers(0, 2**64, (60, images.WAYS), dtype=np.uint64)
     codes[7, 5] = codes[3, 0]
-    asked = []
-    near = duplicates.near(codes, 0, lambda *pair: not asked.append(pair))
-    assert near == [(7, 3)] and asked == [(7, 3, 5)]
+    calls = []
+    near = duplicates.near(codes, 0, lambda *pair: not calls.append(pair))
+    assert near == [(7, 3)] and calls == [(7, 3, 5)]
 
 
-def test_near_duplicates_take_little_memory_however_many_are_alike():
-    """All pairs of 8000 pictures that differ in 0 or 2 bits would be 32 million."""
-    rng = np.random.default_rng(0)
-    codes = np.uint64(1) << rng.integers(0, 64, (8000, images.WAYS), dtype=np.uint64)
-    tracemalloc.start()
-    try:
-        found = duplicates.near(codes, 4, all_true)
-        most = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert [later for later, _ in found] == list(range(1, 8000))
-    assert most < 20e6  # bytes
-
-
-def test_hashes_are_imagehash_of_the_picture_as_it_lies():
-    """Of the turned picture at full size, but for a bit that a rounded pixel may change."""
-    for seed in range(20):
+def test_hashes_are_those_of_imagehash():
+    """Of the picture turned at full size, up to a bit or two of rounding."""
+    for seed in range(10):
         picture = skin(seed, 128, 128)
         codes = duplicates.hashes(picture)
         whole = [imagehash.phash(Image.fromarray(way)).hash for way in images.ways(picture)]
@@ -91,33 +69,19 @@ def test_hashes_are_imagehash_of_the_picture_as_it_lies():
 
 
 def test_hash_tells_copies_from_other_photos():
-    """Recompressed, brightened, halved, flipped and turned photos are found; others are not."""
+    """Recompressed, brightened, halved, flipped and rotated photos are found; others are not."""
     pictures = [skin(seed, 128, 128) for seed in range(30)]
     copies = []
     for number, picture in enumerate(pictures):
         brighter = np.clip(picture * 1.1 + 5, 0, 255).astype(np.uint8)
-        lying = images.ways(images.recode(picture))[number % images.WAYS]
+        turned = images.ways(images.recode(picture))[number % images.WAYS]
         half = images.square(images.square(picture, 64), 128)
-        copies += [(number, each) for each in (images.recode(picture), brighter, half, lying)]
+        copies += [(number, each) for each in (images.recode(picture), brighter, half, turned)]
     codes = np.array([duplicates.hashes(each) for each in [*pictures, *(c for _, c in copies)]])
     photo = [*range(30), *(number for number, _ in copies)]
     near = duplicates.near(codes, 4, all_true)
     assert all(photo[one] == photo[other] for one, other in near)
     assert len({one for one, _ in near}) >= 0.95 * len(copies)
-
-
-@pytest.mark.slow
-def test_flips_and_turns_of_the_committed_phantoms_are_found_and_no_other_patients():
-    """0 to 2 bits to one's own flips and turns, 10 or more to another patient's."""
-    files = sorted((ROOT / "data/phantom/photos").glob("*.jpg"))
-    codes = np.array([duplicates.hashes(images.square(images.read(file), 128)) for file in files])
-    patient = np.array([file.stem.split("_")[1] for file in files])
-    for number in range(0, len(files), 16):
-        for way in images.ways(images.square(images.read(files[number]), 128)):
-            turned = duplicates.hashes(way)
-            assert apart(turned, codes[number]) <= 2
-            every = np.bitwise_count(turned[0] ^ codes).min(axis=1)
-            assert every[patient != patient[number]].min() >= 10
 
 
 def test_components_join_chains():
@@ -135,15 +99,15 @@ def test_phantoms_of_other_patients_are_no_duplicates():
     assert duplicates.near(codes, 4, all_true) == []
 
 
-def test_what_is_no_duplicate_is_not_asked_for_ever():
-    """A thousand photos with one hash that are none: a black border, say."""
-    asked = []
+def test_unconfirmed_pairs_are_not_tried_for_ever():
+    """A thousand photos share a hash, for example because of a black border."""
+    calls = []
     codes = np.full((1000, images.WAYS), 5, np.uint64)
-    assert duplicates.near(codes, 4, lambda *pair: bool(asked.append(pair))) == []
-    assert len(asked) < duplicates.FAILURES * 1000
+    assert duplicates.near(codes, 4, lambda *pair: bool(calls.append(pair))) == []
+    assert len(calls) < duplicates.FAILURES * 1000
 
 
-def test_an_accident_hides_no_duplicate_behind_it():
+def test_an_unconfirmed_pair_hides_no_duplicate():
     codes = np.full((4, images.WAYS), 5, np.uint64)
     near = duplicates.near(codes, 4, lambda later, earlier, _: (later, earlier) == (3, 2))
     assert near == [(3, 2)]

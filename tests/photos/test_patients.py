@@ -1,4 +1,4 @@
-"""Whose photo it is: what each choice of `data.patients` gives, and what is refused."""
+"""What each choice of `data.patients` gives, and what is refused."""
 
 import re
 import unicodedata
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from mpox.core.errors import InputError
 from mpox.core.table import Table
@@ -14,7 +15,7 @@ from mpox.photos import patients
 FOLDERS = [f"p{patient:03}/IMG_{picture:04}.JPG" for patient in range(24) for picture in range(4)]
 
 
-def of(rows: dict[str, str], column: str = "patient") -> Table:
+def table_of(rows: dict[str, str], column: str = "patient") -> Table:
     return Table(
         Path("photos/metadata.csv"), [column], {name: {column: who} for name, who in rows.items()}
     )
@@ -33,9 +34,9 @@ def test_the_path_names_the_patient(tmp_path):
         names[1]: "p3",
     }
     assert patients.find(tmp_path, names, r"^(p\d+)_", None)[names[1]] == "p2"
-    said = refusal(tmp_path, [*names, "x/y.jpg", "P4_c\n.jpg"], r"(?:^|/)(p\d+)_")
-    assert said == [
-        r"data.patients: '(?:^|/)(p\d+)_' finds no patient in these names:",
+    lines = refusal(tmp_path, [*names, "x/y.jpg", "P4_c\n.jpg"], r"(?:^|/)(p\d+)_")
+    assert lines == [
+        r"data.patients: '(?:^|/)(p\d+)_' matches no patient in these names:",
         "x/y.jpg",
         r"P4_c\n.jpg",
     ]
@@ -43,26 +44,26 @@ def test_the_path_names_the_patient(tmp_path):
 
 
 def test_the_first_folder_is_the_patient(tmp_path):
-    found = patients.find(tmp_path, [*FOLDERS, "p000/again/x.jpg"], "folder", None)
-    assert found == {name: name[:4] for name in [*FOLDERS, "p000/again/x.jpg"]}
+    patient = patients.find(tmp_path, [*FOLDERS, "p000/again/x.jpg"], "folder", None)
+    assert patient == {name: name[:4] for name in [*FOLDERS, "p000/again/x.jpg"]}
     assert refusal(tmp_path, ["p1/a.jpg", "b.jpg"], "folder") == [
-        "data.patients: these photos lie in no folder of a patient:",
+        "data.patients: these photos are in no patient's folder:",
         "b.jpg",
     ]
 
 
 def test_the_table_names_the_patient(tmp_path):
     names = ["a.jpg", "b.jpg"]
-    assert patients.find(tmp_path, names, "table", of({"a.jpg": "7", "b.jpg": "7"})) == {
+    assert patients.find(tmp_path, names, "table", table_of({"a.jpg": "7", "b.jpg": "7"})) == {
         "a.jpg": "7",
         "b.jpg": "7",
     }
-    assert "holds no metadata.csv" in refusal(tmp_path, names, "table")[0]
-    assert refusal(tmp_path, names, "table", of({"a.jpg": "7"}, "patient_id")) == [
-        "data.patients: table, and photos/metadata.csv has no column patient; it has file_name, "
+    assert "has no metadata.csv" in refusal(tmp_path, names, "table")[0]
+    assert refusal(tmp_path, names, "table", table_of({"a.jpg": "7"}, "patient_id")) == [
+        "data.patients: table, but photos/metadata.csv has no column patient; it has file_name, "
         "patient_id"
     ]
-    assert refusal(tmp_path, names, "table", of({"a.jpg": "", "b.jpg": "unknown"})) == [
+    assert refusal(tmp_path, names, "table", table_of({"a.jpg": "", "b.jpg": "unknown"})) == [
         "photos/metadata.csv: a.jpg: no patient",
         "photos/metadata.csv: b.jpg: no patient",
     ]
@@ -70,10 +71,10 @@ def test_the_table_names_the_patient(tmp_path):
 
 def test_a_table_that_disagrees_with_the_names_is_refused(tmp_path):
     names = ["p1_a.jpg", "p1_b.jpg", "p2_a.jpg", "p3_a.jpg"]
-    agreed = of(dict(zip(names, ["x", "x", "y", ""], strict=True)))
+    agreed = table_of(dict(zip(names, ["x", "x", "y", ""], strict=True)))
     assert len(set(patients.find(tmp_path, names, "^(p.)_", agreed).values())) == 3
-    said = refusal(tmp_path, names, "^(p.)_", of(dict(zip(names, "xyyz", strict=True))))
-    assert said == [
+    lines = refusal(tmp_path, names, "^(p.)_", table_of(dict(zip(names, "xyyz", strict=True))))
+    assert lines == [
         "data.patients: ^(p.)_ and the column patient of photos/metadata.csv disagree:",
         "p1_a.jpg and p1_b.jpg: one patient by data.patients ('p1'), two by the table ('x', 'y')",
         "p1_b.jpg and p2_a.jpg: one patient by the table ('y'), two by data.patients ('p1', 'p2')",
@@ -81,18 +82,18 @@ def test_a_table_that_disagrees_with_the_names_is_refused(tmp_path):
 
 
 def test_rows_and_photos_must_fit(tmp_path):
-    patients.check_rows(tmp_path, ["a.jpg"], {}, of({"a.jpg": ""}))
+    patients.check_rows(tmp_path, ["a.jpg"], {}, table_of({"a.jpg": ""}))
     with pytest.raises(InputError) as error:
-        others = {tmp_path / "d.dcm": "DICOM is not read"}
-        rows = of(dict.fromkeys(["c.jpg", "a.jpg", "d.dcm"], ""))
+        others = {tmp_path / "d.dcm": "DICOM is not supported"}
+        rows = table_of(dict.fromkeys(["c.jpg", "a.jpg", "d.dcm"], ""))
         patients.check_rows(tmp_path, ["a.jpg", "b.jpg"], others, rows)
     assert str(error.value).splitlines() == [
-        f"{tmp_path / 'b.jpg'}: has no row in photos/metadata.csv",
+        f"{tmp_path / 'b.jpg'}: no row in photos/metadata.csv",
         "photos/metadata.csv: c.jpg: no such photo",
-        "photos/metadata.csv: d.dcm: DICOM is not read",
+        "photos/metadata.csv: d.dcm: DICOM is not supported",
     ]
-    with pytest.raises(InputError, match=r"'ä\.jpg' and 'a\u0308\.jpg' differ in spelling alone"):
-        patients.check_rows(tmp_path, ["ä.jpg", "a\u0308.jpg"], {}, of({"ä.jpg": ""}))
+    with pytest.raises(InputError, match=r"'ä\.jpg' and 'a\u0308\.jpg' differ only in spelling"):
+        patients.check_rows(tmp_path, ["ä.jpg", "a\u0308.jpg"], {}, table_of({"ä.jpg": ""}))
 
 
 @pytest.mark.parametrize(
@@ -101,9 +102,9 @@ def test_rows_and_photos_must_fit(tmp_path):
      ("1", "1\u200b"), ("p1", "p1\u00a0")],
 )  # fmt: skip
 def test_one_patient_spelled_twice_is_refused(one, other, tmp_path):
-    said = refusal(tmp_path, ["a.jpg", "b.jpg"], "table", of({"a.jpg": one, "b.jpg": other}))
-    assert said == [
-        f"data.patients: {one!r} and {other!r} would be two patients; write one of them"
+    lines = refusal(tmp_path, ["a.jpg", "b.jpg"], "table", table_of({"a.jpg": one, "b.jpg": other}))
+    assert lines == [
+        f"data.patients: {one!r} and {other!r} would be two patients; spell them alike"
     ]
     folders = [f"{one}/a.jpg", f"{other}/b.jpg"]
     if not one.isascii() or other.isascii():  # umlauts of folders are composed beforehand
@@ -113,7 +114,7 @@ def test_one_patient_spelled_twice_is_refused(one, other, tmp_path):
 
 @pytest.mark.parametrize(("one", "other"), [("P1", "P01"), ("1", "10"), ("a", "ä"), ("1.5", "15")])
 def test_others_stay_two_patients(one, other, tmp_path):
-    rows = of({"a.jpg": one, "b.jpg": other})
+    rows = table_of({"a.jpg": one, "b.jpg": other})
     assert len(set(patients.find(tmp_path, ["a.jpg", "b.jpg"], "table", rows).values())) == 2
 
 
@@ -169,25 +170,23 @@ EVIDENCE: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", EVIDENCE)
-def test_unknown_is_refused_where_the_photos_say_more(what, tmp_path):
+def test_unknown_is_refused_if_something_may_identify_patients(what, tmp_path):
     names, choices = EVIDENCE[what]
     if not choices:
         assert patients.find(tmp_path, names, "unknown", None) == {name: name for name in names}
         return
-    said = refusal(tmp_path, names, "unknown")
-    assert said[0] == "data.patients: unknown, but something may say who the patients are:"
+    lines = refusal(tmp_path, names, "unknown")
+    assert lines[0] == "data.patients: unknown, but something may identify the patients:"
     offered = [
-        re.sub(" +  #", "  #", line.strip()) for line in said if line.startswith("  patients")
+        re.sub(" +  #", "  #", line.strip()) for line in lines if line.startswith("  patients")
     ]
     assert offered[:-1] == [*choices] or set(choices) <= set(offered)
-    assert offered[-1] == f"patients: none  # {len(names)} photos: looked at, and nobody knows"
+    assert offered[-1] == f"patients: none  # {len(names)} photos: I looked, nobody knows"
     assert patients.find(tmp_path, names, "none", None) == {name: name for name in names}
 
 
 @pytest.mark.parametrize("what", EVIDENCE)
-def test_what_is_offered_can_be_written(what, tmp_path):
-    """Each line offered is YAML, and as a choice gives the patients that it counts."""
-    import yaml
+def test_the_offered_lines_are_yaml_and_give_what_they_count(what, tmp_path):
 
     names, choices = EVIDENCE[what]
     for line in refusal(tmp_path, names, "unknown") if choices else []:
@@ -196,29 +195,29 @@ def test_what_is_offered_can_be_written(what, tmp_path):
         choice = yaml.safe_load(line)["patients"]
         counted = re.search(r"# (\d+) patients of (\d+) photos", line)
         if counted and int(counted[2]) == len(names):
-            found = patients.find(tmp_path, names, choice, None)
-            assert len(set(found.values())) == int(counted[1])
+            patient = patients.find(tmp_path, names, choice, None)
+            assert len(set(patient.values())) == int(counted[1])
 
 
 @pytest.mark.parametrize("column", ["patient", "patient_id", "Paciente", "lesion_id", "case no"])
-def test_a_column_that_may_say_who_is_not_passed_over(column, tmp_path):
+def test_a_column_that_may_identify_patients_is_reported(column, tmp_path):
     names = [f"{k}.jpg" for k in range(6)]
-    known = of({name: str(k // 2) for k, name in enumerate(names)}, column.lower())
-    said = refusal(tmp_path, names, "unknown", known)
-    assert f"  photos/metadata.csv has a column {column.lower()!r}" in said
-    offered = next(line for line in said if line.startswith("  patients: table"))
+    known = table_of({name: str(k // 2) for k, name in enumerate(names)}, column.lower())
+    lines = refusal(tmp_path, names, "unknown", known)
+    assert f"  photos/metadata.csv has a column {column.lower()!r}" in lines
+    offered = next(line for line in lines if line.startswith("  patients: table"))
     assert "3 patients of 6 photos, 2 to 2 each" in offered
-    assert ("renamed to patient" in offered) == (column != "patient")
+    assert ("to patient" in offered) == (column != "patient")
     patients.find(tmp_path, names, "none", known)
 
 
-def test_a_column_that_says_nothing_of_patients_is_no_evidence(tmp_path):
+def test_other_columns_are_no_evidence(tmp_path):
     names = ["1.jpg", "2.jpg"]
-    patients.find(tmp_path, names, "unknown", of(dict.fromkeys(names, "x"), "site"))
+    patients.find(tmp_path, names, "unknown", table_of(dict.fromkeys(names, "x"), "site"))
 
 
 @pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "list.XLSX", "metadata.parquet"])
 def test_a_table_that_is_not_read_is_evidence(name, tmp_path):
     (tmp_path / name).touch()
-    said = refusal(tmp_path, ["1.jpg", "2.jpg"], "unknown")
-    assert said[1] == f"  {name} lies beside the photos and is not read; metadata.csv would be"
+    lines = refusal(tmp_path, ["1.jpg", "2.jpg"], "unknown")
+    assert lines[1] == f"  {name} is beside the photos but not read; only metadata.csv is"

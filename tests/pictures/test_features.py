@@ -37,7 +37,7 @@ def tensor(pictures: np.ndarray) -> torch.Tensor:
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    """Writes a network's weights as published files are, and has its SHA-256 expected."""
+    """Saves a network like a published file and registers its SHA-256 as the expected one."""
 
     def save(name: str, network: torch.nn.Module):
         file = tmp_path / f"{name}.pth"
@@ -51,7 +51,7 @@ def saved(tmp_path, monkeypatch):
 
 
 def lively(network: torch.nn.Module) -> torch.nn.Module:
-    """Random weights under which signals neither die nor explode, and every norm does something."""
+    """Random weights that keep signals in range, and statistics that make every norm count."""
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
@@ -81,8 +81,8 @@ def their_lite0():
     return pooled
 
 
-def test_efficientnet_lite0_is_the_packages_own(lite0, their_lite0):
-    """But for the rounding of normalisation that is in the convolutions."""
+def test_efficientnet_lite0_equals_the_package(lite0, their_lite0):
+    """Except for rounding, because batch norms are merged into convolutions."""
     pictures = photos(3, 224)
     normalised = (tensor(pictures).float() / 255 - 127 / 255) / (128 / 255)
     ours = features.extract(pictures, lite0)
@@ -90,7 +90,7 @@ def test_efficientnet_lite0_is_the_packages_own(lite0, their_lite0):
     np.testing.assert_allclose(ours, their_lite0(normalised), rtol=0, atol=3e-5)
 
 
-def test_pictures_are_resized_as_pillow_does_bicubically(lite0, their_lite0):
+def test_pictures_are_resized_like_pillows_bicubic(lite0, their_lite0):
     """Smaller and larger than the network's input; Pillow in floating point, (x − 127) / 128."""
     for size in (64, 300):
         pictures = photos(2, size)
@@ -110,7 +110,7 @@ def test_pictures_are_resized_as_pillow_does_bicubically(lite0, their_lite0):
         np.testing.assert_allclose(features.extract(pictures, lite0), expected, atol=2e-3)
 
 
-def test_batches_and_iterators_change_nothing_that_matters(lite0):
+def test_batches_and_iterators_change_no_more_than_rounding(lite0):
     pictures = photos(5, 64)
     whole = features.extract(pictures, lite0, batch=5)
     streamed = features.extract((each for each in pictures), lite0, batch=2, total=5)
@@ -119,7 +119,7 @@ def test_batches_and_iterators_change_nothing_that_matters(lite0):
     assert np.abs(whole[0] - whole[1]).max() > 0.1
 
 
-def test_inception_v3_is_torch_fidelitys(saved):
+def test_inception_v3_equals_torch_fidelity(saved):
     """The FID network has torchvision's tensors, but 1,008 classes and no auxiliary head."""
     network = lively(inception_v3(num_classes=1008, aux_logits=False, init_weights=False))
     file, sha256 = saved("inception_v3", network)
@@ -136,7 +136,7 @@ def test_inception_v3_is_torch_fidelitys(saved):
     assert np.abs(ours[0] - ours[1]).max() > 1e-3
 
 
-def test_torchvision_inception_v3_is_the_earlier_studys(saved):
+def test_torchvision_inception_v3_equals_the_earlier_study(saved):
     network = lively(inception_v3(init_weights=False, transform_input=True)).eval()
     file, _ = saved("torchvision_inception_v3", network)
     extractor = features.load("torchvision_inception_v3", file, CPU)
@@ -161,7 +161,7 @@ SMALL = {
 }
 
 
-def test_dinov2_is_transformers(tmp_path):
+def test_dinov2_equals_transformers(tmp_path):
     torch.manual_seed(0)
     network = Dinov2Model(Dinov2Config(**SMALL)).eval()
     network.save_pretrained(tmp_path)
@@ -190,7 +190,7 @@ def test_published_weights_are_where_their_packages_say():
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "torchvision_inception_v3"])
-def test_weights_that_are_not_the_published_ones_are_refused(tmp_path, name):
+def test_other_weights_than_the_published_ones_are_refused(tmp_path, name):
     source, sha256 = PUBLISHED[name]
     file = tmp_path / "weights.pth"
     for problem in ("no such file", "has SHA-256"):
@@ -201,7 +201,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(tmp_path, name):
         file.write_bytes(b"half a download")
 
 
-def test_dinov2s_folder_must_hold_a_dinov2(tmp_path):
+def test_a_folder_without_a_dinov2_is_refused(tmp_path):
     folder = tmp_path / "dino"
     with pytest.raises(InputError, match=r"evaluate\.weights: .*dino/config\.json: no such file"):
         features.load("dinov2", folder, CPU)
@@ -210,7 +210,7 @@ def test_dinov2s_folder_must_hold_a_dinov2(tmp_path):
     with pytest.raises(InputError, match=r"model\.safetensors: no such file"):
         features.load("dinov2", folder, CPU)
     save_file({"weight": torch.ones(9)}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="holds a clip, expected a dinov2"):
+    with pytest.raises(InputError, match="is a clip, expected a dinov2"):
         features.load("dinov2", folder, CPU)
     (folder / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"evaluate\.weights: .*dino cannot be loaded"):
@@ -218,7 +218,7 @@ def test_dinov2s_folder_must_hold_a_dinov2(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "inception_v3"])
-def test_weights_that_git_lfs_has_not_fetched_are_named(kind, tmp_path):
+def test_weights_not_fetched_from_git_lfs_are_named(kind, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')
     file = tmp_path / "model.safetensors"
     file.write_bytes(POINTER)
@@ -226,15 +226,15 @@ def test_weights_that_git_lfs_has_not_fetched_are_named(kind, tmp_path):
         features.load(kind, tmp_path if kind == "dinov2" else file, CPU)
 
 
-def test_a_dinov2_cut_short_or_without_a_tensor_is_refused(tmp_path):
-    """transformers would fill in what is missing at random."""
+def test_a_truncated_dinov2_or_one_without_a_tensor_is_refused(tmp_path):
+    """transformers would fill in missing tensors at random."""
     Dinov2Model(Dinov2Config(**SMALL)).save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
     del tensors["layernorm.bias"]
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(
-        InputError, match=r"lacks 1 of the network's \d+ weights, as layernorm.bias"
+        InputError, match=r"lacks 1 of the network's \d+ weights, for example layernorm.bias"
     ):
         features.load("dinov2", tmp_path, CPU)
     file.write_bytes(file.read_bytes()[:-1])

@@ -1,4 +1,4 @@
-"""What the attacker measures, by diffusers' own way of using a LoRA."""
+"""The attacker's score, computed with diffusers' own loader of LoRAs."""
 
 import numpy as np
 import pytest
@@ -26,10 +26,11 @@ def sets(tmp_path) -> dict[str, PictureSet]:
     return {name: PictureSet.read(tmp_path / name) for name in ("members", "others")}
 
 
-def save(model, folder, strength: float) -> None:
-    """A LoRA whose B is `strength` times noise; 0, as before the first step."""
+def save(train, model, folder, strength: float) -> None:
+    """Save a LoRA whose B is `strength` times noise; 0 is a LoRA before its first step."""
     unet = base.load(model, 16).unet
-    lora.add(unet, 2, 2.0, "attention", seed=1)
+    settings = train.model_copy(update={"rank": 2, "target_modules": "attention"})
+    lora.add(unet, settings, seed=1)
     torch.manual_seed(2)
     for key, value in unet.named_parameters():
         if "lora_B" in key:
@@ -37,21 +38,22 @@ def save(model, folder, strength: float) -> None:
     lora.save(unet, folder)
 
 
-def test_an_untrained_lora_gains_nothing(tiny_sd, sets, tmp_path):
-    save(tiny_sd, tmp_path / "lora", 0.0)
-    found = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))
-    assert [len(each) for each in found.values()] == [3, 5]
-    assert all((each == 0).all() for each in found.values())
+def test_an_untrained_lora_gains_nothing(small, tiny_sd, sets, tmp_path):
+    save(small.train, tiny_sd, tmp_path / "lora", 0.0)
+    gains = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))
+    assert {name: each.tolist() for name, each in gains.items()} == {
+        "members": [0] * 3, "others": [0] * 5,
+    }  # fmt: skip
 
 
 @torch.no_grad()
-def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, sets, tmp_path):
-    save(tiny_sd, tmp_path / "lora", 0.3)
-    found = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))["others"]
-    assert np.abs(found).min() > 0
+def test_each_photos_gain_is_the_mean_over_its_noises(small, tiny_sd, sets, tmp_path):
+    save(small.train, tiny_sd, tmp_path / "lora", 0.3)
+    gains = losses.gains(sets, Target(tiny_sd, tmp_path / "lora", PROMPT, 16, 7))["others"]
+    assert np.abs(gains).min() > 0
     pipeline = base.load(tiny_sd, 16)
-    words = [PROMPT.format(tone=["dark", "tan"][i % 2]) for i in range(5)]
-    photos = concepts.encode(pipeline, sets["others"], words, 16)
+    captions = [PROMPT.format(tone=["dark", "tan"][i % 2]) for i in range(5)]
+    photos = concepts.encode(pipeline, sets["others"], captions, 16)
     batches = photos.fixed(seeds.derive(7, "others", "fixed", 0), losses.NOISES)
     means = []
     for adapted in (False, True):
@@ -65,4 +67,4 @@ def test_each_photos_gain_is_the_mean_over_its_noises(tiny_sd, sets, tmp_path):
             errors += ((guess - epsilon) ** 2).mean((1, 2, 3)).tolist()
         assert len(errors) == 5 * losses.NOISES
         means.append(np.reshape(errors, (5, -1)).mean(1))
-    assert found == pytest.approx(np.subtract(*means), abs=2e-6)
+    assert gains == pytest.approx(np.subtract(*means), abs=2e-6)

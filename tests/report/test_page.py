@@ -1,4 +1,4 @@
-"""The page as a file: whole, the same each time, and harmless whatever the input holds."""
+"""The page as a file: complete, reproducible, and harmless whatever the input holds."""
 
 import base64
 import io
@@ -69,7 +69,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
     assert page.build(finished(tmp_path / "c" / "run", n=7)) != one
 
 
-def test_nothing_is_loaded_and_no_script_but_our_own_may_run(tmp_path):
+def test_nothing_is_loaded_and_no_other_script_may_run(tmp_path):
     found = Page(page.build(finished(tmp_path)))
     policy = next(a["content"] for t, a in found.elements if a.get("http-equiv"))
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -87,7 +87,7 @@ def test_nothing_is_loaded_and_no_script_but_our_own_may_run(tmp_path):
 
 
 def by_group(name: str) -> Metrics:
-    """An evaluation by site, one of which has this name."""
+    """An evaluation by site, with a site of this name."""
     own = {"n_real": Estimate(30), "n_synthetic": Estimate(40), "share_real": Estimate(0.3),
            "share_synthetic": Estimate(0.4), "share_off": Estimate(0.1, -0.1, 0.2)}  # fmt: skip
     judged = dict.fromkeys(("precision", "coverage"), Estimate(*[0.5] * 5))
@@ -96,7 +96,7 @@ def by_group(name: str) -> Metrics:
     return evaluation(6, groups=groups | {"by by whom": p, "by whom: a nurse": own})
 
 
-def test_groups_stand_in_a_table_and_one_that_is_too_small_is_not_judged(tmp_path):
+def test_a_group_in_the_table_is_not_judged_if_too_small(tmp_path):
     found = Page(page.build(finished(tmp_path, metrics=by_group("leg")))).text
     found = " ".join(found.split())
     assert "By site" in found and "leg 30 (30 %) 40 (40 %) +10 (−10 … +20) too few" in found
@@ -119,13 +119,13 @@ def test_hostile_text_stays_text(tmp_path, text):
     assert "\u202e" not in made and "\x07" not in made
 
 
-def test_no_photos_name_and_no_patients_id_is_on_it(tmp_path):
+def test_no_file_name_and_no_patient_id_is_on_the_page(tmp_path):
     made = page.build(finished(tmp_path))
     assert "Jane" not in made and "MRN" not in made
 
 
 def test_without_real_photos_only_synthetic_pictures_are_left(tmp_path):
-    """Synthetic ones here are red, real ones are not."""
+    """Here synthetic pictures are red and real ones are green."""
 
     def draw(k: int, i: int, side: int) -> np.ndarray:
         own = picture(k, i, side=side) // 4
@@ -150,12 +150,12 @@ def test_without_real_photos_only_synthetic_pictures_are_left(tmp_path):
     assert run.params.report.real
 
 
-def test_phantoms_are_no_patients(tmp_path):
+def test_phantoms_are_not_called_patients(tmp_path):
     text = Page(page.build(finished(tmp_path, changes={"data.source": "data/phantom/photos"}))).text
     assert "procedural phantoms. They show no real person." in text and "shows patients" not in text
 
 
-def test_every_picture_says_what_it_is(tmp_path):
+def test_every_picture_has_a_description(tmp_path):
     found = Page(page.build(finished(tmp_path)))
     alts = [attrs["alt"] for tag, attrs in found.elements if tag == "img" and "src" in attrs]
     assert len(alts) == 6 + 6 + 4 + 2 * 6 + 6 and all(alts)
@@ -167,7 +167,7 @@ def test_every_picture_says_what_it_is(tmp_path):
     assert "This run uses the LoRA of step 8" in " ".join(found.text.split())
 
 
-def test_pictures_of_one_call_have_one_side_within_the_budget():
+def test_pictures_of_one_call_share_a_side_within_the_budget():
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (512, 512, 3), dtype=np.uint8) for _ in range(20)]
     found = pictures.encode(noise, 700_000)
@@ -333,7 +333,7 @@ def test_the_methods_have_the_runs_numbers(tmp_path):
     assert "Prior preservation (weight 0.3) used 32 pictures that the base drew of" in drawn
 
 
-def test_what_a_guideline_asks_is_answered_from_the_numbers_or_left_to_the_authors(tmp_path):
+def test_guidelines_are_answered_from_the_numbers_or_left_to_the_authors(tmp_path):
     metrics = evaluation(recall=0.61, copy_rate=(0.02, 0.0, 0.07))
     made = page.build(finished(tmp_path, metrics=metrics))
     assert "recall 0.61 (real photos 0.80)" in made
@@ -342,7 +342,7 @@ def test_what_a_guideline_asks_is_answered_from_the_numbers_or_left_to_the_autho
     assert total - answered == made.count("<td><b>for you to answer</b></td>") > 5
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_matches_the_version():
     import tomllib
 
     import yaml
@@ -353,16 +353,16 @@ def test_the_citation_is_of_this_version():
     assert cited["cff-version"] == "1.2.0" and cited["authors"] and cited["message"]
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_missing_or_broken_files_are_named(tmp_path):
     (finished(tmp_path / "a").metrics / "evaluation.json").write_text("<<<<<<<")
     (finished(tmp_path / "b").synthetic / table.NAME).unlink()
     (finished(tmp_path / "c").metrics / "reading.json").write_text('{"ran": true, "accuracy": 0.5}')
     (finished(tmp_path / "d").metrics / "train/metrics.json").write_text("<<<<<<<")
     for name, said in (
-        ("a", r"evaluation\.json: no JSON"),
+        ("a", r"evaluation\.json: invalid JSON"),
         ("b", r"synthetic: has no metadata\.csv"),
-        ("c", r"reading\.json: has the layout from before "),
-        ("d", r"train/metrics\.json: no JSON"),
+        ("c", r"reading\.json: is not in this version's layout"),
+        ("d", r"train/metrics\.json: invalid JSON"),
     ):
         folder = tmp_path / name
         broken = replace(

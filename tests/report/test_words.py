@@ -1,4 +1,4 @@
-"""Each rule's sentence on numbers whose right reading is known."""
+"""Each rule's sentence, for numbers whose correct reading is known."""
 
 import pytest
 from runs import evaluation, preparation, without_training

@@ -52,7 +52,8 @@ def said(tmp_path_factory):
     counts = {f"groups_{name}": n for name, n in zip(("test", "train"), (10, 10), strict=True)}
 
     def sentences(name: str, pictures: list[np.ndarray]) -> dict[str, words.Sentence]:
-        measured = evaluation.measure(Sets(test, collect(name, pictures), train), extractor, 0)
+        sets = Sets(test, collect(name, pictures), train)
+        measured = evaluation.measure_sets(sets, extractor, 0).metrics
         found = words.sentences(measured, counts)
         return {sentence.rule: sentence for sentence in found}
 

@@ -1,4 +1,4 @@
-"""What of the photos shows through the first step's noise."""
+"""The signal leak: the colour of the photos in the noise of the first step."""
 
 import json
 
@@ -13,7 +13,7 @@ MEANS = {"tan": [1.0, 0.0, -1.0, 2.0], "dark": [-3.0, 1.0, 0.5, 0.0]}
 
 
 def latents(tones: list[str], spread: float = 0.3) -> torch.Tensor:
-    """Around their tone's mean, with a pattern over the pixels whose mean is nothing."""
+    """Around the mean of their tone, with a pattern over the pixels whose mean is 0."""
     rng = np.random.default_rng(0)
     means = np.array([MEANS[tone] for tone in tones]) + rng.normal(0, spread, (len(tones), 4))
     pattern = rng.normal(size=(len(tones), 4, 8, 8))
@@ -38,13 +38,13 @@ def test_the_fit_is_numpys_mean_and_covariance_of_the_mean_latents():
     np.testing.assert_allclose(
         photos["fields"]["tone"]["tan"]["mean"], means[::2].mean(0), atol=1e-5
     )
-    # Within a tone only the spread is left: 0.3² of each channel.
+    # Within a tone only the spread is left: 0.3² in each channel.
     np.testing.assert_allclose(np.diag(photos["within"]), 0.09, atol=0.04)
     assert photos["combinations"] == [{"tone": "dark", "n": 40}, {"tone": "tan", "n": 40}]
     assert json.loads(json.dumps(photos)) == photos
 
 
-def test_what_is_drawn_has_the_fitted_moments_of_all_or_of_a_tone():
+def test_draws_have_the_fitted_moments_of_all_photos_or_of_a_tone():
     photos = fitted(["tan"] * 60 + ["dark"] * 20)
     everything = drawn(photos, None)
     np.testing.assert_allclose(everything.mean(0), photos["mean"], atol=0.1)
@@ -61,7 +61,7 @@ def test_a_draw_is_a_function_of_seed_and_index():
     assert not torch.equal(leak.draw(photos, None, 5, 3), leak.draw(photos, None, 6, 3))
 
 
-def test_two_fields_add_up():
+def test_the_shifts_of_two_fields_add_up():
     rows = [{"tone": t, "site": s} for t in MEANS for s in ("arm", "leg")] * 10
     shift = torch.tensor(
         [[0.0] * 4 if row["site"] == "arm" else [0.0, 2.0, 0.0, 0.0] for row in rows]
@@ -72,19 +72,19 @@ def test_two_fields_add_up():
     np.testing.assert_allclose(mean, np.add(MEANS["dark"], [0, 2, 0, 0]), atol=0.01)
 
 
-def test_of_a_value_that_few_photos_have_nothing_is_kept_but_their_number():
+def test_a_value_of_few_photos_has_a_count_and_no_mean():
     few = ["tan"] * 20 + ["dark"] * (leak.FEWEST - 1)
     photos = fitted(few)
     assert photos["fields"]["tone"]["dark"] == {"n": leak.FEWEST - 1, "mean": None}
     assert torch.equal(leak.draw(photos, {"tone": "dark"}, 0, 0), leak.draw(photos, None, 0, 0))
-    with pytest.raises(
-        InputError, match=r"no training photo has the tone 'green'; expected one of"
-    ):
+    with pytest.raises(InputError, match=r"no training photo has tone 'green'; expected one of"):
         leak.draw(photos, {"tone": "green"}, 0, 0)
 
 
-def test_a_lora_without_what_is_known_of_its_photos_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"photos\.json: no such file; expected what train_lora"):
+def test_a_missing_or_damaged_photos_json_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"photos\.json: no such file; expected the one that train_lora"
+    ):
         leak.read(tmp_path)
     (tmp_path / leak.FILE_NAME).write_text("{")
     with pytest.raises(InputError, match=r"photos\.json: not readable as JSON"):

@@ -7,8 +7,7 @@ import skimage
 from mpox.statistics import tone
 
 
-def test_typology_angle_of_what_is_no_skin():
-    """Greys and blues from dark to light, and no jump from one end to the other."""
+def test_typology_angles_of_greys_and_blues_rise_from_dark_to_light():
     for tint in (0, 12):
         angles = [
             tone.typology_angle(np.full((4, 4, 3), (v, v, v + tint), np.uint8))
@@ -19,7 +18,7 @@ def test_typology_angle_of_what_is_no_skin():
 
 @pytest.mark.parametrize("colour", [(236, 200, 180), (198, 150, 120), (141, 85, 54), (60, 40, 30)])
 def test_typology_angle_against_skimage(colour):
-    """Of the median colour: a lesion on a third of the skin changes nothing."""
+    """The angle of the median colour: a lesion on a third of the skin does not change it."""
     picture = np.full((30, 30, 3), colour, np.uint8)
     picture[:10] = (120, 20, 30)
     lightness, _, yellow = skimage.color.rgb2lab(np.array(colour) / 255)

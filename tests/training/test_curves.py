@@ -1,4 +1,4 @@
-"""The curves as others read them: tsv files, a picture, an offline run of Weights & Biases."""
+"""The curves as files, as a picture and as an offline run of Weights & Biases."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from mpox.training.dreambooth import Recipe, Sets
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """No Weights & Biases, and an empty folder to notice what is written beside the curves."""
+    """No Weights & Biases, and an empty working folder."""
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -40,8 +40,9 @@ def log(folder: Path, settings, steps: range, history=()) -> list:
     return curves.history
 
 
-def test_each_number_stands_at_its_step_in_full(here, small):
+def test_each_number_is_stored_in_full_at_its_step(here, small):
     log(here / "curves", small.train, range(0, 5))
+    assert [path.name for path in here.iterdir()] == ["curves"]  # no dvc.yaml, for example
     loss = table(here / "curves", "loss")
     assert [(row["step"], float(row["loss"])) for row in loss] == [
         (str(step), 1 / 3 + step) for step in range(5)
@@ -58,20 +59,15 @@ def test_a_name_with_a_slash_is_a_metric_without_a_curve(here, small):
     assert not list((here / "curves").rglob("*.tsv"))
 
 
-def test_going_on_gives_the_same_bytes_as_never_stopping(here, small):
+def test_resumed_curves_have_the_bytes_of_undisturbed_ones(here, small):
     log(here / "whole", small.train, range(0, 6))
     history = log(here / "parts", small.train, range(0, 3))
-    log(here / "parts", small.train, range(3, 5))  # after the checkpoint: lost
+    log(here / "parts", small.train, range(3, 5))  # lost, because after the resume point
     log(here / "parts", small.train, range(3, 6), history)
     assert contents(here / "parts") == contents(here / "whole")
 
 
-def test_nothing_is_written_beside_the_folder(here, small):
-    log(here / "curves", small.train, range(0, 3))
-    assert [path.name for path in here.iterdir()] == ["curves"]
-
-
-def test_other_processes_than_the_first_write_nothing(here, small):
+def test_only_the_first_process_writes(here, small):
     with Curves(here / "curves", small.train, [], False) as curves:
         curves.log(1, {"loss": 1.0})
         curves.show(1, here)
@@ -79,7 +75,7 @@ def test_other_processes_than_the_first_write_nothing(here, small):
     assert list(here.iterdir()) == []
 
 
-def test_the_picture_shows_the_curves_and_repeats(here, small):
+def test_the_picture_shows_the_curves_and_is_reproducible(here, small):
     for name in ("a", "b"):
         with Curves(here / name, small.train, [], True) as curves:
             for step in range(1, 20):
@@ -99,15 +95,15 @@ def test_without_the_variable_wandb_is_never_imported(here, small, monkeypatch):
     log(here / "curves", small.train, range(0, 2))
     monkeypatch.setenv("WANDB_PROJECT", "mpox")
     with (
-        pytest.raises(InputError, match="WANDB_PROJECT is set but wandb is not installed"),
+        pytest.raises(InputError, match="WANDB_PROJECT: is set, but wandb is not installed"),
         Curves(here / "curves", small.train, [], True),
     ):
         pass
 
 
 @pytest.fixture
-def wanted(here, monkeypatch):
-    """Weights & Biases of a user who never logged in, with a server nobody answers at."""
+def requested(here, monkeypatch):
+    """Weights & Biases without a login, and with an unreachable server."""
     wandb = pytest.importorskip("wandb")
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -128,22 +124,24 @@ def wanted(here, monkeypatch):
         ("WANDB_MODE", "sometimes", "1 validation error for Settings mode"),
     ],
 )
-def test_without_login_or_server_training_does_not_begin(
-    key, value, reason, wanted, tiny_sd, augmented, held_out, small, tmp_path, monkeypatch
+def test_without_login_or_server_no_training_starts(
+    key, value, reason, requested, tiny_sd, augmented, held_out, small, tmp_path, monkeypatch
 ):
-    """Else it would end in a traceback, after the photos are encoded."""
+    """Otherwise it would end in a traceback, after the photos are encoded."""
     monkeypatch.setenv(key, value)
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")
-    monkeypatch.setattr(dreambooth.base, "load", None)  # it would be the first of the work
-    said = f"^WANDB_PROJECT: .* cannot be used: {reason}.*; run `wandb login`.*WANDB_MODE=offline"
-    with pytest.raises(InputError, match=said) as refused:
+    monkeypatch.setattr(dreambooth.base, "load", None)  # the first step of the work
+    message = (
+        f"^WANDB_PROJECT: .* cannot be used: {reason}.*; run `wandb login`.*WANDB_MODE=offline"
+    )
+    with pytest.raises(InputError, match=message) as refused:
         sets = Sets(PictureSet.read(augmented), PictureSet.read(held_out), None)
         dreambooth.train(sets, Recipe(tiny_sd, small.train, RESOLUTION, 0), tmp_path)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("mode", ["offline", "disabled", "dryrun"])
-def test_nobody_is_asked_where_nothing_is_sent(mode, wanted, monkeypatch):
+def test_the_login_is_not_checked_if_nothing_is_sent(mode, requested, monkeypatch):
     import wandb
 
     monkeypatch.setenv("WANDB_MODE", mode)
@@ -162,7 +160,7 @@ def offline(monkeypatch):
 
 
 @pytest.mark.slow
-def test_weights_and_biases_stands_beside_dvclive(here, small, augmented, offline):
+def test_weights_and_biases_gets_the_same_numbers_and_the_pictures(here, small, augmented, offline):
     folder = here / "train_lora-1f2e3d" / "result" / "curves"
     folder.mkdir(parents=True)
     with Curves(folder, small.train, [], True) as curves:
@@ -172,9 +170,9 @@ def test_weights_and_biases_stands_beside_dvclive(here, small, augmented, offlin
     assert table(folder, "loss") == [{"step": "1", "loss": "0.125"}]
     import wandb
 
-    wandb.teardown()  # its own process writes the last of the file when it ends
+    wandb.teardown()  # its process writes the end of the file when it stops
     (run,) = here.rglob("run-*.wandb")
     record = run.read_bytes()  # protocol buffers, uncompressed
-    for said in (b"mpox", b"val_loss", b"0.125", b"learning_rate", b"validation"):
-        assert said in record
+    for word in (b"mpox", b"val_loss", b"0.125", b"learning_rate", b"validation"):
+        assert word in record
     assert len(list(here.rglob("*/validation_*.png"))) == 6

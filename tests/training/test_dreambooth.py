@@ -1,4 +1,4 @@
-"""Training against a plain PyTorch loop, and a killed run against one that was left alone."""
+"""Training against a plain PyTorch loop, and a killed run against an undisturbed one."""
 
 import csv
 import functools
@@ -17,7 +17,6 @@ from conftest import RESOLUTION, contents
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
 from peft import set_peft_model_state_dict
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -27,7 +26,7 @@ from mpox.core import images, listing, seeds, table
 from mpox.core.errors import InputError
 from mpox.core.picture_set import PictureSet
 from mpox.model import base, checkpoints, concepts, latents, lora, loss
-from mpox.model.concepts import Concept, Lesson
+from mpox.model.concepts import Batch, Concept, Lesson
 from mpox.params import Drawing, PriorPreservation, Train
 from mpox.sampling import compilation, sampler
 from mpox.sampling.sampler import Sampler
@@ -62,7 +61,7 @@ def learner(tiny_sd: Path, settings: Train, seed: int = SEED) -> Learner:
     return Learner(unet, settings, make_accelerator(settings), seed)
 
 
-# ---------------------------------------------------------------- what a step is given
+# ---------------------------------------------------------------- the samples of a step
 
 
 def shown(concept: Concept, steps: range, size: int) -> list[int]:
@@ -79,7 +78,7 @@ def test_each_picture_is_seen_once_an_epoch_in_a_new_order():
     assert len(set(map(tuple, epochs))) > 4
 
 
-def test_a_caption_too_long_is_named_by_its_picture(tiny_sd, augmented):
+def test_the_error_for_a_long_caption_names_its_picture(tiny_sd, augmented):
     two = PictureSet.read(augmented).subset([0, 1])
     with pytest.raises(InputError, match=rf"{two.paths[1].name}: got \d+ tokens, expected at mo"):
         concepts.encode(base.load(tiny_sd, RESOLUTION), two, ["a lesion", "word " * 100], 16)
@@ -96,7 +95,7 @@ def test_a_batch_is_a_function_of_seed_name_and_step_alone():
     assert not torch.equal(first[1].epsilon, first[0].epsilon)
 
 
-def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
+def test_noise_and_posterior_draws_are_normal_and_timesteps_uniform():
     drawn = lesson(pictures(4, 2.0), 16)
     x0, epsilon, t, alphas, _ = map(torch.cat, zip(*map(drawn.batch, range(50)), strict=True))
     number = torch.tensor(shown(pictures(4), range(50), 16)).view(-1, 1, 1, 1)
@@ -104,7 +103,7 @@ def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
     for noise in (epsilon, posterior):
         assert noise.mean().item() == pytest.approx(0, abs=0.01)
         assert noise.std().item() == pytest.approx(1, abs=0.01)
-    assert abs((posterior * epsilon).mean().item()) < 0.01  # two draws, not one
+    assert abs((posterior * epsilon).mean().item()) < 0.01  # two independent draws
     assert t.min() >= 0 and t.max() <= 999
     assert torch.equal(alphas, torch.linspace(0.999, 0.005, 1000)[t])
     counts = torch.histc(t.float(), 8, 0, 1000)
@@ -112,24 +111,20 @@ def test_noise_timesteps_and_posterior_draws_are_spread_as_they_should():
 
 
 @pytest.mark.parametrize("timesteps", [concepts.VAL_TIMESTEPS, 4])
-def test_held_out_draws_are_fixed_and_cover_the_timesteps(timesteps):
+def test_held_out_samples_are_fixed_and_cover_the_timesteps(timesteps):
     concept = pictures(5, 0.5)
     batches = concept.fixed(SEED, timesteps)
     x0, _, t, _, states = map(torch.cat, zip(*batches, strict=True))
     each = t.view(5, timesteps)
     assert (each // (1000 // timesteps) == torch.arange(timesteps)).all()
     assert len(set(each[:, 0].tolist())) > 1
-    own = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
-    torch.testing.assert_close(own, torch.arange(5.0), rtol=0, atol=0.1)
+    means = x0.mean(dim=(1, 2, 3)).view(5, -1).mean(dim=1)
+    torch.testing.assert_close(means, torch.arange(5.0), rtol=0, atol=0.1)
     number = x0.mean((1, 2, 3)).round().long()
     assert torch.equal(states, concept.states[concept.caption[number]])
-    for mine, again in zip(batches, concept.fixed(SEED, timesteps), strict=True):
-        assert all(map(torch.equal, mine, again))
+    for first, again in zip(batches, concept.fixed(SEED, timesteps), strict=True):
+        assert all(map(torch.equal, first, again))
     assert not torch.equal(concept.fixed(SEED + 1, timesteps)[0].epsilon, batches[0].epsilon)
-
-
-def test_a_held_out_picture_has_as_many_timesteps_as_documented():
-    assert sum(len(batch.t) for batch in pictures(5).fixed(0)) == 5 * concepts.VAL_TIMESTEPS
 
 
 def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypatch):
@@ -138,7 +133,7 @@ def test_held_out_timesteps_stay_in_range_at_the_largest_random_number(monkeypat
     assert max(batch.t.max().item() for batch in pictures(2).fixed(0)) == 999
 
 
-def test_each_picture_is_trained_under_its_own_caption_but_for_those_dropped():
+def test_each_picture_has_its_caption_unless_it_is_dropped():
     concept = pictures(6)
     whole, dropping = lesson(concept, 6), lesson(concept, 6, caption_dropout=0.2)
     dropped = 0
@@ -146,22 +141,22 @@ def test_each_picture_is_trained_under_its_own_caption_but_for_those_dropped():
         before, after = whole.batch(step), dropping.batch(step)
         number = before.x0.mean((1, 2, 3)).round().long()
         assert torch.equal(before.states, concept.states[number % 2])
-        assert all(map(torch.equal, before[:4], after[:4]))  # nothing else is another
+        assert all(map(torch.equal, before[:4], after[:4]))  # nothing else changes
         empty = (after.states == concept.states[-1]).all(2).all(1)
         assert torch.equal(after.states[~empty], before.states[~empty])
         dropped += int(empty.sum())
     assert dropped / 1200 == pytest.approx(0.2, abs=0.04)
 
 
-def test_the_bases_prediction_is_kept_for_the_empty_caption():
+def test_base_predictions_are_preserved_for_the_empty_caption():
     concept = pictures(6)
-    kept = lesson(concept, 6, target=BASE, caption_dropout=0.5, noise_offset=1.0).batch(3)
+    prior = lesson(concept, 6, target=BASE, caption_dropout=0.5, noise_offset=1.0).batch(3)
     plain = lesson(concept, 6).batch(3)
-    assert all(map(torch.equal, kept[:4], plain[:4]))
-    assert torch.equal(kept.states, concept.states[-1:].expand(6, -1, -1))
+    assert all(map(torch.equal, prior[:4], plain[:4]))
+    assert torch.equal(prior.states, concept.states[-1:].expand(6, -1, -1))
 
 
-def test_the_noise_offset_shifts_each_channels_noise_as_a_whole():
+def test_the_noise_offset_is_one_shift_per_channel():
     before = lesson(pictures(6), 64).batch(0)
     after = lesson(pictures(6), 64, noise_offset=0.5).batch(0)
     assert all(torch.equal(before[k], after[k]) for k in (0, 2, 3, 4))
@@ -174,7 +169,7 @@ def test_the_noise_offset_shifts_each_channels_noise_as_a_whole():
 
 
 def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """B A x; of a convolution first with A, then with B for a kernel."""
+    """B A x; for a convolution, two convolutions with the kernels A and B."""
     if isinstance(module, nn.Conv2d):
         down = nn.functional.conv2d(x, a, stride=module.stride, padding=module.padding)
         return nn.functional.conv2d(down, b)
@@ -184,19 +179,19 @@ def change(module: nn.Module, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def plain_loop(
     tiny_sd: Path, start: dict[str, Tensor], concept: Concept, settings: Train
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """DreamBooth LoRA as a textbook would write it: W x + (α/r) B A x by hooks, AdamW, cosine."""
+    """A textbook's DreamBooth LoRA: W x + (α/r) B A x by hooks, AdamW, cosine schedule."""
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
-    ours = {key: value.clone().requires_grad_() for key, value in start.items()}
+    adapter = {key: value.clone().requires_grad_() for key, value in start.items()}
     for name, module in unet.named_modules():
-        if f"{name}.lora_A.weight" in ours:
-            a, b = (ours[f"{name}.lora_{x}.weight"] for x in "AB")
+        if f"{name}.lora_A.weight" in adapter:
+            a, b = (adapter[f"{name}.lora_{x}.weight"] for x in "AB")
             module.register_forward_hook(
                 lambda module, inputs, output, a=a, b=b: (
                     output + settings.alpha / settings.rank * change(module, inputs[0], a, b)
                 )
             )
     noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
-    optimizer = torch.optim.AdamW(ours.values(), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(adapter.values(), weight_decay=settings.weight_decay)
     losses, warm, steps = [], settings.warmup_steps, settings.max_steps
     for step in range(steps):
         share = step / warm if step < warm else 0.5 + 0.5 * math.cos(
@@ -212,13 +207,13 @@ def plain_loop(
         value = (weight * errors).mean()
         optimizer.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(ours.values(), settings.max_grad_norm)
+        nn.utils.clip_grad_norm_(adapter.values(), settings.max_grad_norm)
         optimizer.step()
         losses.append(value.item())
-    return {key: value.detach() for key, value in ours.items()}, losses
+    return {key: value.detach() for key, value in adapter.items()}, losses
 
 
-def test_training_is_a_plain_pytorch_loop(tiny_sd, small, augmented):
+def test_training_equals_a_plain_pytorch_loop(tiny_sd, small, augmented):
     settings = small.train.model_copy(
         update={"warmup_steps": 2, "max_steps": 5, "max_grad_norm": 0.05, "alpha": 12.0}
     )
@@ -244,7 +239,7 @@ def first_loss(tiny_sd: Path, settings: Train, lessons: list[Lesson]) -> float:
     return next(iter(learner(tiny_sd, settings).steps(lessons)))[1].item()
 
 
-def test_concepts_add_up_by_weight(tiny_sd, small, augmented, held_out):
+def test_the_loss_is_the_weighted_sum_over_concepts(tiny_sd, small, augmented, held_out):
     one = lesson(skin(tiny_sd, augmented, "a lesion"), name="instance")
     other = lesson(skin(tiny_sd, held_out, "skin"), 2, name="class")
     parts = [first_loss(tiny_sd, small.train, [each]) for each in (one, other)]
@@ -263,7 +258,7 @@ VARIANTS = [
 
 
 def moved(mine: Learner) -> Learner:
-    """With an adapter that changes the network, as a fresh one does not."""
+    """The learner with an adapter that changes the network; a fresh one does not."""
     rng = torch.Generator().manual_seed(5)
     for name, weights in mine.unet.named_parameters():
         if "lora_B" in name:
@@ -272,8 +267,8 @@ def moved(mine: Learner) -> Learner:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmented):
-    """Against diffusers' UNet with PEFT's adapter, switched off for the target."""
+def test_preserving_the_base_equals_diffusers_and_peft(variant, tiny_sd, small, augmented):
+    """The target is from diffusers' UNet with PEFT's adapter switched off."""
     settings = small.train.model_copy(update={"max_grad_norm": 1e9, **variant})
     photos = skin(tiny_sd, augmented, "a lesion")
     lessons = [lesson(photos), lesson(photos, 2, 0.3, name="base", target=BASE)]
@@ -283,6 +278,7 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
     )
     start = lora.state(mine.unet)
     value = next(iter(mine.steps(lessons)))[1].item()
+    assert mine.unet.is_gradient_checkpointing == settings.gradient_checkpointing
 
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet.requires_grad_(False).train()
     unet.add_adapter(mine.unet.peft_config["default"])
@@ -310,64 +306,16 @@ def test_the_bases_prediction_is_kept_as_by_hand(variant, tiny_sd, small, augmen
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_fresh_adapter_has_nothing_to_keep(precision, tiny_sd, small, augmented):
-    """It changes nothing yet: prediction and target are the same bits, in bf16 too."""
+def test_a_fresh_adapter_predicts_exactly_as_the_base(precision, tiny_sd, small, augmented):
+    """It changes nothing yet, so prediction and target are the same bits, also in bf16."""
     settings = small.train.model_copy(update={"precision": precision})
     photos = skin(tiny_sd, augmented, "a lesion")
     assert first_loss(tiny_sd, settings, [lesson(photos, target=BASE)]) == 0
 
 
-@torch.no_grad()
-def distance(mine: Learner, photos: Concept) -> float:
-    """Of the unconditional prediction from the base's, as a share of the latter's power."""
-    drawn = lesson(photos, 64, target=BASE).batch(10_000)
-    noisy = loss.add_noise(drawn.x0, drawn.epsilon, drawn.alpha_bar)
-    batches = [(noisy, drawn.t, drawn.states)]
-    ours, theirs = (
-        torch.cat([predict(*batch) for batch in batches])
-        for predict in (mine._predict, mine._predict_base)
-    )
-    return ((ours - theirs).square().mean() / theirs.square().mean()).item()
-
-
-def test_what_is_kept_comes_back_and_stays(tiny_sd, small, augmented):
-    """An adapter trained on the base's prediction alone has it; beside photos it stays nearer."""
-    photos = skin(tiny_sd, augmented, "a lesion")
-    kept: dict[str, float] = {}
-    settings = small.train.model_copy(
-        update={"max_steps": 40, "learning_rate": 2e-2, "target_modules": "attention"}
-    )
-    for name, lessons in {
-        "base alone": [lesson(photos, 8, 100.0, name="base", target=BASE)],
-        "photos": [lesson(photos)],
-        "both": [lesson(photos), lesson(photos, name="base", target=BASE)],
-    }.items():
-        mine = learner(tiny_sd, settings)
-        if name == "base alone":
-            before = distance(moved(mine), photos)
-        list(mine.steps(lessons))
-        kept[name] = distance(mine, photos)
-    assert kept["base alone"] < 0.2 * before
-    assert kept["both"] < 0.5 * kept["photos"]
-
-
-def test_gradient_checkpointing_changes_only_the_memory(tiny_sd, small, augmented):
-    concept, runs = skin(tiny_sd, augmented, "a lesion"), []
-    for on in (False, True):
-        settings = small.train.model_copy(update={"gradient_checkpointing": on, "max_steps": 3})
-        mine = learner(tiny_sd, settings)
-        losses = [value.item() for _, value in mine.steps([lesson(concept)])]
-        checkpointing = mine.unet.is_gradient_checkpointing
-        assert checkpointing == on
-        runs.append((losses, lora.state(mine.unet)))
-    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-6)
-    for key, value in runs[0][1].items():
-        torch.testing.assert_close(runs[1][1][key], value, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, augmented):
-    """Without weight decay, which would move entries that learn nothing."""
+def test_nearly_every_weight_moves_also_on_a_bf16_base(precision, tiny_sd, small, augmented):
+    """Without weight decay, which would also move weights that have no gradient."""
     settings = small.train.model_copy(
         update={"precision": precision, "weight_decay": 0.0, "learning_rate": 1e-4, "max_steps": 4}
     )
@@ -384,12 +332,9 @@ def test_nearly_every_entry_moves_on_a_bf16_base_too(precision, tiny_sd, small, 
     assert {p.dtype for p in frozen} == {base.DTYPES[precision]}
 
 
-def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, augmented):
-    """Scale and magnitudes are the adapter's own, so what they are is tested with it."""
+def test_the_magnitudes_of_a_dora_are_trained(tiny_sd, small, augmented):
     settings = small.train.model_copy(update={"rslora": True, "dora": True, "max_steps": 3})
     mine = learner(tiny_sd, settings)
-    config = mine.unet.peft_config["default"]
-    assert config.use_rslora and config.use_dora
     before = lora.state(mine.unet)
     list(mine.steps([lesson(skin(tiny_sd, augmented, "a lesion"))]))
     after = lora.state(mine.unet)
@@ -398,14 +343,14 @@ def test_the_switches_reach_the_adapter_and_magnitudes_learn(tiny_sd, small, aug
     assert all((after[key] != before[key]).all() for key in magnitudes)
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3])
-@pytest.mark.parametrize("processes", [1, 2, 3, 5])
-def test_processes_and_micro_batches_take_one_batch_between_them(
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 3), (2, 1), (3, 3), (5, 1)])
+def test_processes_and_micro_batches_share_one_batch(
     processes, micro_batch, tiny_sd, small, augmented, held_out
 ):
-    """The mean over processes, as DDP takes it, is the loss and gradient of all rows at once.
+    """DDP's mean over processes is the loss and gradient of all rows at once.
 
-    Of four, three and two rows; three processes share the four unevenly, of five one has none.
+    The concepts have four, three and two rows: three processes share the four unevenly, and one of
+    five has none.
     """
     photos = skin(tiny_sd, augmented, "a lesion")
     lessons = [
@@ -451,10 +396,10 @@ def test_processes_and_micro_batches_take_one_batch_between_them(
         torch.testing.assert_close(sum(each) / processes, full, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", ""])
-def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkeypatch):
-    monkeypatch.setenv("MPOX_MICRO_BATCH", given)
-    with pytest.raises(InputError, match=f"MPOX_MICRO_BATCH: got '{given}', expected a number"):
+@pytest.mark.parametrize("value", ["0", "1.5", ""])
+def test_a_micro_batch_that_is_no_number_is_refused(value, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPOX_MICRO_BATCH", value)
+    with pytest.raises(InputError, match=f"MPOX_MICRO_BATCH: got '{value}', expected a number"):
         run(tmp_path)
 
 
@@ -462,7 +407,7 @@ def test_a_micro_batch_that_is_no_number_is_refused(given, run, tmp_path, monkey
     ("micro_batch", "weight", "expected"),
     [("3", 0.0, [3, 1]), ("3", 1.0, [3, 3]), (None, 1.0, [6])],
 )
-def test_one_pass_takes_all_concepts_or_a_micro_batch(
+def test_one_forward_pass_takes_all_concepts_or_a_micro_batch(
     micro_batch, weight, expected, run, small, tmp_path, monkeypatch
 ):
     if micro_batch:
@@ -482,23 +427,28 @@ def test_one_pass_takes_all_concepts_or_a_micro_batch(
 # ---------------------------------------------------------------- the held-out loss
 
 
+@torch.no_grad()
+def plain_loss(tiny_sd: Path, unet: nn.Module, batches: list[Batch]) -> float:
+    """The mean squared error of held-out samples, in plain diffusers."""
+    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
+    errors = []
+    for x0, epsilon, t, _, states in batches:
+        predicted = unet(noise.add_noise(x0, epsilon, t), t, states).sample
+        errors.append((predicted - epsilon).square().mean((1, 2, 3)))
+    return torch.cat(errors).mean().item()
+
+
 def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small, held_out):
     concept = skin(tiny_sd, held_out, "a lesion")
     mine, batches = learner(tiny_sd, small.train), concept.fixed(SEED)
     first = mine.measure(batches)
     for _ in mine.steps([lesson(concept)]):
         break
-    assert mine.measure(batches).val_loss == first.val_loss  # the warm-up's first step is none
+    # The first step of the warm-up has a learning rate of 0.
+    assert mine.measure(batches).val_loss == first.val_loss
     assert mine.measure(concept.fixed(SEED + 1)).val_loss != first.val_loss
     unet = StableDiffusionPipeline.from_pretrained(tiny_sd).unet
-    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
-    errors = []
-    with torch.no_grad():
-        for x0, epsilon, t, _, states in batches:
-            noisy = noise.add_noise(x0, epsilon, t)
-            predicted = unet(noisy, t, states).sample
-            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
-    assert first.val_loss == pytest.approx(torch.cat(errors).mean().item(), rel=1e-5)
+    assert first.val_loss == pytest.approx(plain_loss(tiny_sd, unet, batches), rel=1e-5)
     assert first.step == 0 and mine.unet.training
 
 
@@ -506,7 +456,7 @@ def test_the_held_out_loss_is_the_mean_squared_error_and_repeats(tiny_sd, small,
 
 
 def label(folder: Path, prompt: str) -> Path:
-    """A copy of a folder of pictures, drawn under `prompt` if one believes its table."""
+    """A copy of a folder of pictures whose table says that they were drawn from `prompt`."""
     copy = shutil.copytree(folder, folder.with_name(prompt.replace(" ", "-")))
     table.write(copy, ["text"], {file.name: [prompt] for file in listing.find(copy)[0]})
     return copy
@@ -519,7 +469,7 @@ def class_pictures(held_out) -> Path:
 
 @pytest.fixture
 def run(tiny_sd, small, augmented, held_out, class_pictures, monkeypatch):
-    """Trains with some settings changed, in a folder."""
+    """Trains in a folder, with some settings changed."""
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
 
     def train(work: Path, drawn: Path = class_pictures, **changes) -> Path:
@@ -538,13 +488,30 @@ def curve(result: Path, name: str) -> dict[int, float]:
     return {int(row["step"]): float(row[name]) for row in rows}
 
 
-def test_what_a_run_leaves(run, small, tmp_path):
-    """13 steps: LoRA files every 6, pictures every 8, the held-out loss every 4, and at the end."""
-    result = run(tmp_path)
-    assert result.parent == tmp_path
-    left = contents(result)
+@pytest.fixture(scope="module")
+def trained(tiny_sd, small, augmented, held_out, tmp_path_factory) -> tuple[Path, list[float]]:
+    """The result of an undisturbed run, and the loss of each step."""
+    values, steps = [], Learner.steps
+
+    def noting(self, lessons):
+        for step, value in steps(self, lessons):
+            values.append(value.item())
+            yield step, value
+
+    sets = Sets(PictureSet.read(augmented), PictureSet.read(held_out), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WANDB_PROJECT", raising=False)
+        patch.setattr(Learner, "steps", noting)
+        recipe = Recipe(tiny_sd, small.train, RESOLUTION, SEED)
+        return dreambooth.train(sets, recipe, tmp_path_factory.mktemp("trained")), values
+
+
+def test_the_files_of_a_run(trained, small):
+    """13 steps, with a LoRA file every 6, pictures every 8 and a held-out loss every 4."""
+    result, _ = trained
+    files = contents(result)
     metrics = "curves/plots/metrics"
-    assert sorted(left) == sorted(
+    assert sorted(files) == sorted(
         [
             "curves/metrics.json",
             *(f"{metrics}/{name}.tsv" for name in ("learning_rate", "loss", "val_loss")),
@@ -566,19 +533,18 @@ def test_what_a_run_leaves(run, small, tmp_path):
     rate = small.train.learning_rate
     for step, value in curve(result, "learning_rate").items():
         assert value == pytest.approx(rate * (0.5 + 0.5 * math.cos(math.pi * (step - 2) / 12)))
-    weights = [left[f"lora/{folder}pytorch_lora_weights.safetensors"] for folder in
+    weights = [files[f"lora/{folder}pytorch_lora_weights.safetensors"] for folder in
                ("checkpoint-6/", "checkpoint-12/", "")]  # fmt: skip
     assert len(set(weights)) == 3
     assert "3 photos (6 with their augmented variants)" in " ".join(
-        left["lora/README.md"].decode().split()
+        files["lora/README.md"].decode().split()
     )
     sheets = [images.read(result / f"lora/validation/step-{s}/00000.png") for s in
               ("000008", "000013")]  # fmt: skip
     assert (sheets[0] != sheets[1]).any()
 
 
-def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small, tmp_path):
-    result = run(tmp_path, max_steps=3)
+def test_the_base_draws_the_validation_pictures_of_step_0(trained, tiny_sd, small, tmp_path):
     drawing = Drawing(
         prompt=small.train.validation_prompt,
         negative_prompt="",
@@ -589,31 +555,23 @@ def test_the_validation_pictures_of_step_0_are_the_bases_own(run, tiny_sd, small
     requests = sampler.series(drawing.prompt, drawing.num_images, SEED, "validation")
     Sampler(pipeline, drawing, RESOLUTION).draw_all(tmp_path / "base", requests)
     for name in ("00000.png", "00001.png"):
-        drawn = (result / "lora/validation/step-000000" / name).read_bytes()
+        drawn = (trained[0] / "lora/validation/step-000000" / name).read_bytes()
         assert drawn == (tmp_path / "base" / name).read_bytes()
 
 
-def test_the_training_curve_is_the_mean_since_its_last_point(run, tmp_path, monkeypatch):
-    values = []
-    steps = Learner.steps
-
-    def noting(self, lessons):
-        for step, value in steps(self, lessons):
-            values.append(value.item())
-            yield step, value
-
-    monkeypatch.setattr(Learner, "steps", noting)
-    points = curve(run(tmp_path), "loss")
+def test_the_training_curve_is_the_mean_since_its_last_point(trained):
+    result, values = trained
+    points = curve(result, "loss")
     assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
     assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
 
 
 class Killed(BaseException):
-    """As SIGTERM or Ctrl-C: nothing catches it."""
+    """Like SIGTERM or Ctrl-C, which nothing catches."""
 
 
 def dying(after: int, function):
-    """`function`, until it has been called `after` times."""
+    """`function`; raises Killed once it has been called `after` times."""
     left = [after]
 
     def wrapped(*args, **more):
@@ -643,31 +601,22 @@ def newest(work: Path) -> Path:
     return max(work.rglob(CHECKPOINT), key=lambda path: path.stat().st_mtime_ns)
 
 
-@pytest.fixture(scope="module")
-def undisturbed() -> dict[str, dict[str, bytes]]:
-    return {}
-
-
 @pytest.mark.parametrize(
     ("changes", "kill"),
     [
-        ({}, 3),  # before there is a checkpoint
-        ({}, 7),
-        ({}, 12),  # after the last checkpoint but one, between two points of the training curve
+        ({}, 12),  # after the last resume point but one, between two points of the training curve
         (BF16, 5),
         (DORA, 5),
         (EIGHT_BIT, 7),
     ],
 )
-def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
-    changes, kill, run, tmp_path, monkeypatch, undisturbed
+def test_a_killed_and_resumed_run_has_the_bytes_of_an_undisturbed_one(
+    changes, kill, run, trained, tmp_path, monkeypatch
 ):
-    """Every file: LoRA, checkpoint-N, validation pictures, curves, card."""
-    if repr(changes) not in undisturbed:
-        undisturbed[repr(changes)] = contents(run(tmp_path / "whole", **changes))
-    whole = undisturbed[repr(changes)]
+    """Of every file: LoRA, checkpoint-N, validation pictures, curves, card."""
+    whole = contents(run(tmp_path / "whole", **changes) if changes else trained[0])
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        # Called once a training step, and by nothing else.
+        # Only a training step calls it, once.
         patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
         run(tmp_path / "parts", **changes)
     if changes is EIGHT_BIT:
@@ -679,13 +628,11 @@ def test_a_run_killed_in_a_step_ends_as_if_it_had_not_been(
     assert {name for name in whole if resumed[name] != whole[name]} == set()
 
 
-@pytest.mark.parametrize(
-    ("place", "function"), [(torch, "save"), (os, "fsync"), (Path, "replace"), (Path, "open")]
-)
-def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
+@pytest.mark.parametrize(("place", "function"), [(os, "fsync"), (Path, "replace")])
+def test_a_kill_while_the_resume_point_is_written_costs_at_most_one_interval(
     place, function, run, tmp_path, monkeypatch
 ):
-    """The second one: whatever comes of it, the run does not start from the beginning."""
+    """The second resume point may be lost; the first one must not be."""
     save, saved = Learner.save, []
 
     def saving(self, work, *state):
@@ -707,60 +654,50 @@ def test_a_kill_while_the_checkpoint_is_written_costs_one_interval_at_most(
     assert len(steps) <= 4
 
 
-@pytest.mark.parametrize(
-    ("select", "kept", "kill"),
-    [("best", 8, 10), ("best", 8, "at the end"), ("last", 13, None), ("last", 13, "at the end")],
-)
-def test_the_chosen_weights_are_kept(select, kept, kill, run, tmp_path, monkeypatch):
-    """With held-out losses of our own the best is the third, whatever the others look like."""
+@pytest.mark.parametrize(("select", "step", "kill"), [("best", 8, 10), ("last", 13, "at the end")])
+def test_the_selected_weights_are_saved(select, step, kill, run, tmp_path, monkeypatch):
+    """The held-out losses are made up: that of step 8 is the lowest."""
     losses = {0: 5.0, 4: 3.0, 8: 1.0, 12: 2.0, 13: 4.0}
     measure = Learner.measure
 
-    def told(self, batches):
+    def made_up(self, batches):
         adapter = measure(self, batches)
         return Adapter(adapter.weights, adapter.step, losses[adapter.step])
 
-    monkeypatch.setattr(Learner, "measure", told)
+    monkeypatch.setattr(Learner, "measure", made_up)
     settings = {"select": select, "checkpointing_steps": 1}
-    if kill:
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            if kill == 10:
-                patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
-            else:
-                patch.setattr(dreambooth.card, "write", dying(0, dreambooth.card.write))
-            run(tmp_path, **settings)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if kill == 10:
+            patch.setattr(loss, "min_snr_weight", dying(kill, loss.min_snr_weight))
+        else:
+            patch.setattr(dreambooth.card, "write", dying(0, dreambooth.card.write))
+        run(tmp_path, **settings)
     result = run(tmp_path, **settings)
     chosen, same = (
         (result / "lora" / folder / lora.FILE_NAME).read_bytes()
-        for folder in ("", f"checkpoint-{kept}")
+        for folder in ("", f"checkpoint-{step}")
     )
     assert chosen == same
     text = (result / "lora" / "README.md").read_text()
-    assert f"after step {kept} of 13" in " ".join(text.split())
+    assert f"after step {step} of 13" in " ".join(text.split())
 
 
-def test_the_kept_weights_have_the_lowest_held_out_loss(run, tiny_sd, small, held_out, tmp_path):
-    """Measured again from the file, in plain diffusers."""
-    result = run(tmp_path)
+def test_the_saved_file_has_the_lowest_held_out_loss(trained, tiny_sd, small, held_out):
+    """Plain diffusers loads the file and measures it again."""
+    result, _ = trained
     losses = curve(result, "val_loss")
     concept = skin(tiny_sd, held_out, small.train.instance_prompt)
     batches = concept.fixed(seeds.derive(SEED, "held-out pictures", "fixed", 0))
     plain = StableDiffusionPipeline.from_pretrained(tiny_sd)
     plain.load_lora_weights(result / "lora")
-    noise = DDPMScheduler.from_pretrained(tiny_sd, subfolder="scheduler")
-    errors = []
-    with torch.no_grad():
-        for x0, epsilon, t, _, states in batches:
-            noisy = noise.add_noise(x0, epsilon, t)
-            predicted = plain.unet(noisy, t, states).sample
-            errors.append((predicted - epsilon).square().mean((1, 2, 3)))
-    assert torch.cat(errors).mean().item() == pytest.approx(min(losses.values()), rel=1e-5)
+    loss_of_file = plain_loss(tiny_sd, plain.unet, batches)
+    assert loss_of_file == pytest.approx(min(losses.values()), rel=1e-5)
     assert min(losses.values()) < losses[0]
 
 
-def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_path):
+def test_prior_preservation_trains_on_class_pictures(run, small, held_out, tmp_path):
     prior = PriorPreservation(target="class_pictures", weight=1.0, batch_size=2)
-    short = {"max_steps": 5}
+    short = {"max_steps": 2}
     without = run(tmp_path / "without", **short)
     with_it = run(tmp_path / "with", prior_preservation=prior, **short)
     other = label(held_out, "healthy skin")
@@ -768,29 +705,23 @@ def test_prior_preservation_learns_class_pictures_too(run, small, held_out, tmp_
     files = {(result / "lora" / lora.FILE_NAME).read_bytes() for result in
              (without, with_it, otherwise)}  # fmt: skip
     assert len(files) == 3
-    assert curve(with_it, "loss")[5] > curve(without, "loss")[5]
+    assert curve(with_it, "loss")[2] > curve(without, "loss")[2]
 
 
-def test_class_pictures_that_are_too_few_or_of_no_known_prompt_are_refused(
+def test_too_few_class_pictures_or_ones_without_prompts_are_refused(
     run, small, held_out, class_pictures, tmp_path
 ):
     prior = PriorPreservation(target="class_pictures", weight=1.0, batch_size=99)
     with pytest.raises(InputError, match=r"prior_preservation.batch_size: got 99, expected at mo"):
         run(tmp_path, prior_preservation=prior)
     prior = prior.model_copy(update={"batch_size": 2})
-    with pytest.raises(InputError, match=r": has no metadata\.csv with a column text, of the prom"):
+    with pytest.raises(
+        InputError, match=r": expected a metadata\.csv with the prompts in a column te"
+    ):
         run(tmp_path, held_out, prior_preservation=prior)
 
 
-def test_a_bf16_base_trains_and_draws(run, tmp_path):
-    result = run(tmp_path, precision="bf16", max_steps=5, validation_steps=2)
-    weights = load_file(result / "lora" / lora.FILE_NAME)
-    assert {value.dtype for value in weights.values()} == {torch.float32}
-    assert len(listing.find(result / "lora" / "validation")[0]) == 8
-    assert all(images.read(path).std() > 1 for path in listing.find(result / "lora")[0])
-
-
-def test_a_batch_larger_than_the_pictures_is_refused(run, tmp_path):
+def test_a_batch_larger_than_the_training_set_is_refused(run, tmp_path):
     with pytest.raises(InputError, match=r"train\.batch_size: got 7, expected at most the 6 pic"):
         run(tmp_path, batch_size=7)
 
@@ -801,8 +732,8 @@ def test_fp16_without_a_gpu_is_refused(run, tmp_path):
         run(tmp_path, precision="fp16")
 
 
-def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_path, monkeypatch):
-    """NaN from step 6 on; checkpoints are written at 4 and 8, the curve has its point at 10."""
+def test_a_diverging_loss_stops_and_keeps_the_last_good_resume_point(run, tmp_path, monkeypatch):
+    """NaN from step 6 on; resume points are due at 4 and 8, a point of the curve at 10."""
     weigh, calls = loss.min_snr_weight, []
 
     def breaking(*args):
@@ -816,16 +747,11 @@ def test_a_loss_that_diverges_stops_and_keeps_the_last_good_checkpoint(run, tmp_
     assert all(value.isfinite().all() for value in state["now"]["weights"].values())
 
 
-def test_too_high_a_learning_rate_is_named(run, tmp_path):
-    with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 1e\+25\)"):
-        run(tmp_path, learning_rate=1e25)
-
-
 @pytest.mark.slow
 def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, caplog):
-    """By accelerate's switches, in micro-batches of two sizes; this backend needs no compiler.
+    """By accelerate's variables, in micro-batches of two sizes; this backend needs no compiler.
 
-    Its regional compilation is asked for too, which by itself ends in a TypeError.
+    Accelerate's regional compilation, which would end in a TypeError, is requested but ignored.
     """
     prior = PriorPreservation(target=BASE, weight=0.3, batch_size=1)
     keeping = functools.partial(run, prior_preservation=prior)
@@ -844,60 +770,34 @@ def test_a_compiled_unet_trains_nearly_the_same(run, tmp_path, monkeypatch, capl
         frames = torch._dynamo.utils.counters["frames"]
         assert frames["ok"] == frames["total"]
         counted.append(frames["total"])
-    # Eight blocks, two sizes with the adapter and one without: all in the first step, none of
-    # held-out losses and previews.
-    assert counted == [24, 24]
+    # Everything is compiled in the first step, and held-out losses and previews never are.
+    assert counted[0] == counted[1] > 0
     assert "recompile_limit" not in caplog.text
     assert compiled[0] == pytest.approx(plain, rel=1e-4)
 
 
-@pytest.mark.slow
-def test_blocks_are_compiled_for_each_shape_and_never_while_paused(tiny_sd, monkeypatch):
-    """A third shape of all blocks: variable shapes would make nothing new, nor would torch's limit.
-
-    Of 8 forms of one code object, which all blocks share.
-    """
-    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
-    unet = base.load(tiny_sd, RESOLUTION).unet
-    torch._dynamo.reset()
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
-    compilation.compile_blocks(unet)
-    counters = torch._dynamo.utils.counters
-    counters.clear()
-
-    def graphs(number: int) -> int:
-        x, states = torch.zeros(number, 4, 8, 8), torch.zeros(number, 77, 32)
-        unet(x, torch.zeros(number, dtype=torch.long), states)
-        return counters["stats"]["unique_graphs"]
-
-    made = [graphs(number) for number in (2, 3, 4)]
-    assert made[0] * 2 == made[1] and made[0] * 3 == made[2] > 8
-    with compilation.paused():
-        assert graphs(5) == made[2]
-
-
 def test_compiled_code_outlives_a_run(tiny_sd, tmp_path, monkeypatch):
-    """In the main repository's .checkpoints, where nobody has named another folder."""
+    """It goes to .checkpoints of the main repository, unless the user names another folder."""
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "eager")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     unet = base.load(tiny_sd, RESOLUTION).unet
-    ours = tmp_path / ".checkpoints/compiled"
-    for given, kept in ((default_cache_dir(), ours), ("/other", "/other")):
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", given)
+    default = tmp_path / ".checkpoints/compiled"
+    for folder, expected in ((default_cache_dir(), default), ("/other", "/other")):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", folder)
         compilation.compile_blocks(unet)
-        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(kept)
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(expected)
 
 
 # ---------------------------------------------------------------- the stage
 
 
 @pytest.mark.slow
-def test_the_stage_leaves_lora_curves_and_an_offline_run(
+def test_the_stage_writes_lora_curves_and_an_offline_run(
     tiny_sd, small, augmented, held_out, tmp_path, monkeypatch
 ):
-    """The Weights & Biases run must outlive the checkpoint's folder.
+    """The Weights & Biases run must outlive the resume point.
 
-    That goes in a later stage: killed before DVC has copied what it wrote, it trains nothing again.
+    A later stage sweeps that away: run again before DVC recorded its outputs, it trains nothing.
     """
     import wandb
 
@@ -907,8 +807,8 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     short = small.train.model_copy(update={"max_steps": 2})
-    own = params.Model(path=str(tiny_sd), download=())
-    settings = params.Params.model_construct(**dict(small) | {"train": short, "model": own})
+    model = params.Model(path=str(tiny_sd), download=())
+    settings = params.Params.model_construct(**dict(small) | {"train": short, "model": model})
     stages.train_lora.main(
         settings, augmented, held_out, held_out, Path("models/lora"), Path("metrics/train")
     )
@@ -923,8 +823,6 @@ def test_the_stage_leaves_lora_curves_and_an_offline_run(
     )
     assert contents(Path("again/lora")) == contents(Path("models/lora"))
     monkeypatch.setenv("DVC_STAGE", "generate")
-    checkpoints.sweep("train_lora")
-    assert len(list(Path(".checkpoints").iterdir())) == 1
     checkpoints.sweep("generate")
     assert not list(Path(".checkpoints").iterdir())
     runs = list(tmp_path.rglob("run-*.wandb"))

@@ -1,4 +1,4 @@
-"""Scored predictions: scikit-learn's area, the trial's interval, and refusals by row."""
+"""Scored predictions: scikit-learn's area, the trial's interval, and a line for each wrong row."""
 
 from pathlib import Path
 
@@ -9,15 +9,17 @@ from sklearn.metrics import roc_auc_score
 
 from mpox.core import images, table
 from mpox.core.errors import InputError
+from mpox.core.picture_set import PictureSet
 from mpox.core.seeds import derive
 from mpox.params import Params, read
+from mpox.statistics.estimate import Estimate
 from mpox.utility import predictions
 from mpox.utility.arms import Arm
-from mpox.utility.judge import Judge
-from mpox.utility.photos import Photos
+from mpox.utility.scoring import Scorer
 from stages import score_predictions
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = {"mpox": Path("data/prepared/test"), "acne": Path("data/prepared_controls/test")}
 NAMES = {
     "mpox": [f"a{k:015x}.png" for k in range(12)],
     "acne": [f"b{k:015x}.png" for k in range(9)],
@@ -26,26 +28,19 @@ PATIENTS = {"mpox": [f"{k // 3}" for k in range(12)], "acne": [f"{10 + k // 2}" 
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> Path:
-    """The test photos of a run, three of each patient with mpox and two of each control's."""
+def answers(tmp_path, monkeypatch) -> dict[str, float]:
+    """Predictions for the test photos of a run, which is in the working directory."""
     monkeypatch.chdir(tmp_path)
-    for kind, folder in (("mpox", "data/prepared/test"), ("acne", "data/prepared_controls/test")):
-        Path(folder).mkdir(parents=True)
+    rng, answers = np.random.default_rng(5), {}
+    for kind, folder in FOLDERS.items():
+        folder.mkdir(parents=True)
         for k, name in enumerate(NAMES[kind]):
-            images.write(Path(folder, name), picture(len(kind), k))
+            images.write(folder / name, picture(len(kind), k))
+            score = 0.2 * (kind == "mpox") + rng.uniform(0.1, 0.8)
+            answers[name] = round(float(np.clip(score, 0, 1)), 2)
         rows = {n: [p, kind] for n, p in zip(NAMES[kind], PATIENTS[kind], strict=True)}
-        table.write(Path(folder), ["group", "label"], rows)
-    return tmp_path
-
-
-@pytest.fixture
-def said() -> dict[str, float]:
-    rng = np.random.default_rng(5)
-    return {
-        name: round(float(np.clip(0.2 * (kind == "mpox") + rng.uniform(0.1, 0.8), 0, 1)), 2)
-        for kind, names in NAMES.items()
-        for name in names
-    }
+        table.write(folder, ["group", "label"], rows)
+    return answers
 
 
 def write(rows: list[tuple[str, object]], head: str = "file,probability") -> Path:
@@ -54,44 +49,44 @@ def write(rows: list[tuple[str, object]], head: str = "file,probability") -> Pat
     return file
 
 
-def score(file: Path) -> predictions.Estimate:
-    return predictions.score(file, Path("data/prepared"), Path("data/prepared_controls"), 7)[0]
+def score(file: Path) -> Estimate:
+    return predictions.score(file, *map(PictureSet.read, FOLDERS.values()), seed=7)
 
 
-def test_the_area_is_scikit_learns_and_the_interval_that_of_an_arm_of_the_trial(run, said):
-    rows = list(said.items())
+def test_the_area_is_scikit_learns_and_the_interval_the_trials(answers):
+    rows = list(answers.items())
     np.random.default_rng(0).shuffle(rows)
-    found = score(write([(f"out/test/x/{name}", value) for name, value in rows]))
-    names = [*NAMES["mpox"], *NAMES["acne"]]
-    values = np.array([said[name] for name in names])
-    mpox = np.arange(len(names)) < len(NAMES["mpox"])
-    assert found.value == pytest.approx(roc_auc_score(mpox, values), abs=1e-12)
-    n = len(names)
-    test = Photos(np.zeros((n, 1)), ["mpox"] * 12 + ["acne"] * 9, PATIENTS["mpox"] +
-                  PATIENTS["acne"], ["tan"] * n, np.zeros((n, 3)))  # fmt: skip
-    judge = Judge(test, np.random.default_rng(derive(7, "utility", "bootstrap")))
-    one = np.ones(1)
-    assert found == judge.measures(Arm(values[None], one / 2, one, 0.0, 1, 1))["auroc"]
-    assert found.low < found.value < found.high
+    auroc = score(write([(f"out/test/x/{name}", value) for name, value in rows]))
+    values = np.array(list(answers.values()))
+    mpox = np.arange(21) < 12
+    assert auroc.value == pytest.approx(roc_auc_score(mpox, values), abs=1e-12)
+    rng = np.random.default_rng(derive(7, "utility", "bootstrap"))
+    scorer, one = Scorer(mpox, PATIENTS["mpox"] + PATIENTS["acne"], rng), np.ones(1)
+    arm = Arm(values[None], one / 2, one, 0.0, 1, 1)
+    assert auroc == scorer.measures(arm)["auroc"].estimate()
+    assert auroc.low < auroc.value < auroc.high
 
 
-def test_a_path_of_any_kind_names_a_photo_and_other_columns_say_nothing(run, said):
-    plain = score(write(list(said.items())))
-    windows = [(rf"0,C:\out\test\mpox\{name}", value) for name, value in said.items()]
-    assert score(write(windows, "\N{BYTE ORDER MARK},file,probability")) == plain
+def test_folders_and_other_columns_are_ignored(answers):
+    plain = score(write(list(answers.items())))
+    windows = [(rf"0,C:\out\test\mpox\{name}", value) for name, value in answers.items()]
+    assert score(write(windows, "row,file,probability")) == plain
+    file = write([(f"./{name}", value) for name, value in answers.items()])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert score(file) == plain
 
 
-def test_the_command_says_it_with_what_it_is_of(run, said):
-    text = score_predictions.main(read(ROOT / "params.yaml", Params), write(list(said.items())))
-    value = roc_auc_score([True] * 12 + [False] * 9, list(said.values()))
+def test_the_command_prints_the_area_with_the_numbers_of_photos_and_patients(answers):
+    text = score_predictions.main(read(ROOT / "params.yaml", Params), write(list(answers.items())))
+    value = roc_auc_score([True] * 12 + [False] * 9, list(answers.values()))
     assert text.startswith(f"AUROC {value:.3f}, interval of 95 % ")
     assert text.endswith("(12 test photos of mpox, 9 of other conditions, 9 patients)")
 
 
-def test_every_wrong_row_is_named_with_its_line(run, said):
-    rows: list[tuple[str, object]] = list(said.items())
-    names = [name for name, _ in rows]
-    for k, value in enumerate(["nan", 1.01, -0.1, "inf", "", "much"]):
+def test_every_wrong_row_is_named_with_its_line(answers):
+    rows: list[tuple[str, object]] = list(answers.items())
+    names, wrong = list(answers), ["nan", "1.01", "-0.1", "inf", "", "much"]
+    for k, value in enumerate(wrong):
         rows[k] = (names[k], value)
     rows[6] = ("train/mpox/0000.png", 0.5)
     rows[8] = (f"again/{names[7]}", 0.5)
@@ -101,7 +96,7 @@ def test_every_wrong_row_is_named_with_its_line(run, said):
     assert str(refused.value).split("\n") == [
         *(
             f"{file}: line {k + 2}: {names[k]}: got {value!r}, expected a probability from 0 to 1"
-            for k, value in enumerate(["nan", "1.01", "-0.1", "inf", "", "much"])
+            for k, value in enumerate(wrong)
         ),
         f"{file}: line 8: train/mpox/0000.png: is none of the 21 test photos",
         f"{file}: line 10: again/{names[7]}: has a row already",
@@ -111,26 +106,26 @@ def test_every_wrong_row_is_named_with_its_line(run, said):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "has no column file and no column probability in its first line; expected file,prob"),
         (b"file;probability\n", "has no column file and no column probability"),
         (b"file,score\n", "has no column probability in its first line"),
         (b"file,probability\n\xff,1\n", "is not UTF-8"),
         (b'file,probability\n"a,1\n', "line 2: unexpected end of data"),
+        (None, r"cannot be read \(No such file"),
     ],
 )
-def test_a_file_of_another_form_is_refused(content, said, run):
-    Path("predictions.csv").write_bytes(content)
-    with pytest.raises(InputError, match=f"^predictions.csv: {said}"):
-        score(Path("predictions.csv"))
+def test_another_file_is_refused(content, message, tmp_path):
+    file = tmp_path / "predictions.csv"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=f"predictions.csv: {message}"):
+        predictions.read_probabilities(file, ["a.png"])
 
 
-def test_no_file_and_no_controls_are_refused(run, said):
-    with pytest.raises(InputError, match=r"^none.csv: cannot be read \(No such file"):
-        score(Path("none.csv"))
-    for path in Path("data/prepared_controls/test").glob("*.png"):
-        path.unlink()
-    table.write(Path("data/prepared_controls/test"), ["group", "label"], {})
-    with pytest.raises(InputError, match="holds no photos of other conditions"):
-        score(write(list(said.items())))
+def test_no_controls_are_refused(answers):
+    mpox, controls = map(PictureSet.read, FOLDERS.values())
+    file = write(list(answers.items()))
+    with pytest.raises(InputError, match="test: has no photos of other conditions"):
+        predictions.score(file, mpox, controls.subset([]), seed=7)

@@ -1,4 +1,4 @@
-"""Two evaluations side by side, and which of their differences are more than noise."""
+"""Two evaluations compared, and which of their differences exceed noise."""
 
 from collections.abc import Mapping, Sequence
 from math import hypot, inf, sqrt
@@ -12,23 +12,23 @@ MEASURES = (
     "fid_excess", "kid", "precision", "recall", "density", "coverage", "tone_distance",
     "vendi_ratio", "ms_ssim", "repeat_rate", "copy_rate", "hash_rate", "fid_gap",
 )  # fmt: skip
-# Shown without a verdict: `fid` has that of fid_excess, the others are extremes or say little.
+# Shown without a verdict: fid_excess has the one for `fid`; the others are extremes or say little.
 BESIDE = ("fid", "kid_p", "copy_cosine", "hash_bits", "ssim_nearest", "ssim")
 
 
 class Row(NamedTuple):
-    """One measure of both runs, and of the replicates of either: the same with other seeds."""
+    """One measure of both runs and their replicates, which are runs with other seeds."""
 
     name: str
     old: Estimate
     new: Estimate
     olds: tuple[float, ...]  # values of the run itself and of its replicates
     news: tuple[float, ...]
-    paired: float | None = None  # noise of the change, where both drew by the same seeds
+    paired: float | None = None  # noise of the change, if both runs drew with the same seeds
 
     @property
     def replicated(self) -> bool:
-        """Whether other trainings say how much chance there is."""
+        """Whether other trainings show how much varies by chance."""
         return len(self.olds) > 1 or len(self.news) > 1
 
     @property
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
     @property
     def noise(self) -> float:
-        """What the change must exceed: half the width of its interval of 95 %."""
+        """Half the width of the 95 % interval of the change."""
         if self.replicated:
             return welch(self.olds, self.news)
         if self.paired is not None:
@@ -54,10 +54,10 @@ class Row(NamedTuple):
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> float:
-    """Half the width of a 95 % interval for the difference of two means (Welch 1947).
+    """Half the width of the 95 % interval for the difference of two means (Welch 1947).
 
-    By the degrees of freedom of Welch and Satterthwaite. Where one side is a single value, the
-    variance of the other stands for both: Student's interval with n − 1 degrees of freedom.
+    The degrees of freedom are those of Welch and Satterthwaite. If one side is a single value, both
+    sides get the variance of the other: Student's interval with n − 1 degrees of freedom.
     """
     from scipy.stats import t
 
@@ -78,15 +78,13 @@ def compare(
     news: Sequence[Metrics],
     influences: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None] = (None, None),
 ) -> list[Row]:
-    """The rows of what metrics/evaluation.json holds of either side, its own first.
+    """A row for each measure, from the evaluations of each run and its replicates, the run first.
 
-    After it come those of its replicates; `influences`: of both sides, data/evaluation's
-    influences.json, if it is to be had. Both have the same test pictures, so what these contribute
-    to the noise is the same on both sides. What is left to chance is the training and which
-    pictures it draws: by the spread over replicates, if there are any. Else only the noise of
-    drawing is known: of the difference picture by picture where both drew by the same seeds, and
-    else that of both sides, which adds in squares. Raises InputError where the identities differ:
-    then no difference says anything of the model.
+    `influences`: content of each run's influences.json, if available. Both runs have the same test
+    pictures, so only the training and the drawing differ by chance. The spread over replicates
+    shows how much. Without replicates only sampling noise is known: from the influences if both
+    runs drew with the same seeds, otherwise from the noise of both runs, added in squares. Raises
+    InputError if the identities differ, because then a change says nothing about the model.
     """
     old, new = olds[0], news[0]
     differ = [
@@ -95,7 +93,8 @@ def compare(
         if old.identity.get(name) != new.identity.get(name)
     ]
     if differ:
-        raise InputError("\n".join(["these metrics do not compare, they differ in", *differ]))
+        reason = "these evaluations cannot be compared, because their identity differs:"
+        raise InputError("\n".join([reason, *differ]))
     paired = _paired(*influences)
     rows = []
     for name in MEASURES:
@@ -106,7 +105,7 @@ def compare(
 
 
 def _paired(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, float]:
-    """By measure: the noise of the difference of two runs that drew by the same seeds."""
+    """By measure, the noise of the change between two runs that drew with the same seeds."""
     if not old or not new or old["seeds"] != new["seeds"] or not all(old["seeds"]):
         return {}
     sides = (old["measures"], new["measures"])
@@ -121,36 +120,37 @@ REPLICATE = "dvc exp run --queue -S train.seed=1,2,3 && dvc queue start"
 
 
 class Basis(NamedTuple):
-    """What the noise of changes is of, and how to get to know more."""
+    """What the noise of the changes includes."""
 
-    said: str
-    how: str = ""  # a command
+    text: str
+    command: str = ""  # makes replicates
 
 
 def basis(rows: Sequence[Row]) -> Basis:
+    """Of the noise of these rows."""
     if not rows or not rows[0].replicated:
-        said = "Sampling noise only: another training of the same settings may differ by more."
+        text = "Sampling noise only: another training with the same settings may differ by more."
         if any(row.paired is not None for row in rows):
-            said += " Both runs drew by the same seeds, so the noise is that of their difference."
-        return Basis(said, REPLICATE)
+            text += " Both runs drew with the same seeds, which the noise takes into account."
+        return Basis(text, REPLICATE)
     old, new = len(rows[0].olds), len(rows[0].news)
-    said = f"Trainings: {old} of the old and {new} of the new settings; their means, by Welch's t."
+    text = f"Means of trainings, by Welch's t: {old} with the old settings, {new} with the new."
     if 1 in (old, new):
-        said += " The single one is taken to vary as the others do."
-    return Basis(said)
+        text += " A single training is assumed to vary as much as the others."
+    return Basis(text)
 
 
 def markdown(old: Metrics, new: Metrics, rows: Sequence[Row]) -> str:
-    """The rows as a table of Markdown, below lines on what was measured."""
+    """A Markdown table of the rows, below a summary."""
     identity = new.identity
     changed = [row.name for row in rows if row.beyond_noise]
-    said, how = basis(rows)
+    text, command = basis(rows)
     lines = [
-        f"**{said}**" + (f" `{how}` makes replicates." if how else ""),
+        f"**{text}**" + (f" `{command}` makes replicates." if command else ""),
         "",
         f"**Beyond noise: {', '.join(changed) or 'nothing'}.** "
-        f"Features of {identity['features']}, {identity['n_test']} test, "
-        f"{identity['n_training']} training, {identity['n_synthetic']} synthetic pictures.",
+        f"Features: {identity['features']}; pictures: {identity['n_test']} test, "
+        f"{identity['n_training']} training, {identity['n_synthetic']} synthetic.",
         "",
         "| metric | old | new | change | noise | verdict | real pictures | new is |",
         "|---|--:|--:|--:|--:|---|--:|---|",
@@ -170,7 +170,7 @@ def markdown(old: Metrics, new: Metrics, rows: Sequence[Row]) -> str:
 
 
 def _values(values: Sequence[float]) -> str:
-    """One value, or the mean of several and their standard deviation."""
+    """A single value, or the mean of several with their standard deviation."""
     if len(values) == 1:
         return f"{values[0]:.4g}"
     return f"{fmean(values):.4g} (SD {stdev(values):.2g}, n {len(values)})"

@@ -1,4 +1,4 @@
-"""The page of two runs: parameters, measures with verdicts, the same seeds' pictures."""
+"""The page that compares two runs: parameters, measures with verdicts, pictures of equal seeds."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from mpox.report.measures import AXIS, EDGE, MEASURES, place
 from mpox.statistics.estimate import Estimate, Metrics
 
 MOST = 48  # pairs of pictures, spread evenly over the seeds
-BUDGET = 4_000_000  # bytes of them
+BUDGET = 4_000_000  # bytes for all of them
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Side:
 
     name: str  # the revision, or "the working tree"
     params: Mapping[str, str]  # by dotted key
-    runs: Sequence[Metrics]  # metrics/evaluation.json, and those of its replicates
-    influences: Mapping[str, Any] | None  # data/evaluation/influences.json, if it is to be had
-    prompts: Mapping[str, str]  # of the synthetic pictures, by seed; none where they are not here
-    picture: Callable[[str], bytes | None]  # the PNG file of a seed, if it is to be had
+    runs: Sequence[Metrics]  # evaluation of the run, then of its replicates
+    influences: Mapping[str, Any] | None  # data/evaluation/influences.json, if available
+    prompts: Mapping[str, str]  # of the synthetic pictures, by seed; empty if not available
+    picture: Callable[[str], bytes | None]  # the PNG file of a seed, if available
 
     @property
     def metrics(self) -> Metrics:
@@ -34,7 +34,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Change:
-    """A measure in both, with the place of its change on an axis where right is worse."""
+    """A measure of both runs, with the place of its change on an axis where right is worse."""
 
     row: comparison.Row
 
@@ -44,7 +44,7 @@ class Change:
 
     @property
     def off(self) -> float:
-        """In units of noise; above 1 worse beyond it."""
+        """The change in units of noise; above 1 it is worse beyond noise."""
         return self._in_noise(self.row.change)
 
     @property
@@ -53,7 +53,7 @@ class Change:
 
     @property
     def replicates(self) -> dict[str, list[float]] | None:
-        """Where each training is on the axis, whose middle is the mean of the old ones."""
+        """The place of each training on the axis, whose middle is the mean of the old trainings."""
         if not self.row.replicated:
             return None
         return {
@@ -79,7 +79,7 @@ class Change:
 
 
 def build(old: Side, new: Side) -> str:
-    """The page, one HTML file that needs no other and no network."""
+    """The page as one HTML file that needs no other file and no network."""
     try:
         changes, refusal = [Change(row) for row in rows(old, new)], ""
     except InputError as error:
@@ -102,12 +102,12 @@ def build(old: Side, new: Side) -> str:
 
 
 def rows(old: Side, new: Side) -> list[comparison.Row]:
-    """The measures of both; InputError where they do not compare."""
+    """The measures of both sides; InputError if they cannot be compared."""
     return comparison.compare(old.runs, new.runs, (old.influences, new.influences))
 
 
 def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str, Any, Any]]:
-    """Key, old and new value of the parameters that differ; None where there is no such key."""
+    """Key, old and new value of each parameter that differs; None for a missing key."""
     keys = dict.fromkeys([*new, *old])
     pairs = [(key, old.get(key), new.get(key)) for key in keys]
     return [(key, before, after) for key, before, after in pairs if before != after]
@@ -115,12 +115,12 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str,
 
 def _values(old: Metrics, new: Metrics) -> list[tuple[str, Estimate | None, Estimate | None]]:
     """Measures without a verdict."""
-    found = [(name, old.get(name), new.get(name)) for name in MEASURES]
-    return [each for each in found if any(each[1:])]
+    values = [(name, old.get(name), new.get(name)) for name in MEASURES]
+    return [each for each in values if any(each[1:])]
 
 
 def _pairs(old: Side, new: Side) -> list[tuple[Any, Any]]:
-    """The pictures of one seed in both runs; where one has none, the other's alone."""
+    """Pictures of equal seeds in both runs; if one run has no pictures, those of the other."""
     common = [seed for seed in new.prompts if seed in old.prompts]
     seeds = common if old.prompts and new.prompts else [*old.prompts, *new.prompts]
     count = min(MOST, len(seeds))
@@ -130,7 +130,7 @@ def _pairs(old: Side, new: Side) -> list[tuple[Any, Any]]:
     present = [(side, seed) for side, seed in wanted if files[side.name, seed]]
     if not present:
         return []
-    # Where there are no pictures, as in a review of numbers, these need not be installed.
+    # A review of numbers alone, without pictures, does not need these packages.
     import numpy as np
     from PIL import Image
 
@@ -141,11 +141,11 @@ def _pairs(old: Side, new: Side) -> list[tuple[Any, Any]]:
         np.asarray(Image.open(io.BytesIO(files[side.name, seed] or b"")).convert("RGB"))
         for side, seed in present
     ]
-    side_length = min(map(len, decoded))  # runs may be of another resolution
+    side_length = min(map(len, decoded))  # the resolutions may differ
     encoded = encode([images.square(each, side_length) for each in decoded], BUDGET)
-    found: dict[tuple[str, str], Shown] = {}
+    pictures: dict[tuple[str, str], Shown] = {}
     for (side, seed), picture in zip(present, encoded, strict=True):
         title = f"{side.name}, seed {seed}"
         words = (title, f"prompt: {side.prompts[seed]}")
-        found[side.name, seed] = Shown(*picture, "synthetic", title, words)
-    return [(found.get((old.name, seed)), found.get((new.name, seed))) for seed in chosen]
+        pictures[side.name, seed] = Shown(*picture, "synthetic", title, words)
+    return [(pictures.get((old.name, seed)), pictures.get((new.name, seed))) for seed in chosen]

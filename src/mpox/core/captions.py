@@ -1,4 +1,4 @@
-"""Words for pictures: prompts whose `{fields}` are columns of the pictures' table."""
+"""Captions: prompts whose `{fields}` are columns of the pictures' table."""
 
 import re
 from collections.abc import Mapping
@@ -7,30 +7,31 @@ from mpox.core import table
 from mpox.core.errors import InputError
 from mpox.core.picture_set import PictureSet
 
-FIELD = re.compile(r"\{([^{}]*)\}")  # as params.FIELD, which no stage depends on
+FIELD = re.compile(r"\{([^{}]*)\}")  # equals params.FIELD; no stage depends on params
 
 
 def fields(prompt: str) -> list[str]:
-    """The columns that a prompt names, each once, in its order."""
+    """The columns that a prompt names, without repeats, in the prompt's order."""
     return list(dict.fromkeys(FIELD.findall(prompt)))
 
 
 def fill(prompt: str, values: Mapping[str, object], key: str) -> str:
-    """The prompt with the fields' values; InputError that names the parameter `key` and the field.
+    """The prompt with its fields replaced by values.
 
-    A value that a table has not got, empty or `unknown`, would end up in the words: it is refused.
+    Raises InputError, with the parameter `key` and the field, if the table lacks the column or
+    the value is empty or `unknown`: it would become part of the caption.
     """
     for name in fields(prompt):
         if name not in values:
-            there = ", ".join(map(str, values)) or "nothing"
-            raise InputError(f"{key}: no {{{name}}}; expected one of {there}")
+            columns = ", ".join(map(str, values)) or "nothing"
+            raise InputError(f"{key}: no {{{name}}}; expected one of {columns}")
         if str(values[name]).strip().lower() in table.NOTHING:
             raise InputError(f"{key}: {{{name}}}: no value")
     return FIELD.sub(lambda field: str(values[field[1]]), prompt)
 
 
 def of(pictures: PictureSet, prompt: str, key: str) -> list[str]:
-    """Each picture's caption: its table's `text`, or else `prompt` (parameter `key`), filled."""
+    """Captions: each picture's `text` in the table, or else `prompt` (parameter `key`) filled."""
     captions = []
     for name, row in zip(pictures.names, pictures.rows, strict=True):
         where = f"{pictures.table}: {name}" if pictures.table else ""
@@ -39,7 +40,7 @@ def of(pictures: PictureSet, prompt: str, key: str) -> list[str]:
         elif row["text"].lower() in table.NOTHING:
             raise InputError(f"{where}: no text")
         elif fields(row["text"]):
-            raise InputError(f"{where}: text: expected no braces; a caption is trained as it is")
+            raise InputError(f"{where}: text: expected no braces; captions are not filled in")
         else:
             captions.append(row["text"])
     return captions

@@ -1,4 +1,4 @@
-"""The one exception that means "the user gave something wrong"."""
+"""The exception for bad input, as opposed to a bug."""
 
 
 class InputError(ValueError):
@@ -6,5 +6,5 @@ class InputError(ValueError):
 
 
 def line(name: object) -> str:
-    """A file's name on one line: what does not print, as a line break, as its escape."""
+    """A file's name on one line, with line breaks and other unprintable characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))

@@ -1,4 +1,4 @@
-"""Folders and files that are there whole or not at all."""
+"""Folders and files that are complete or absent, never partial."""
 
 import hashlib
 import os
@@ -9,31 +9,31 @@ from pathlib import Path
 
 from mpox.core.errors import InputError, line
 
-# What stands in the place of a file that was not fetched: its first bytes, and who put them there.
+# First bytes of a placeholder for a file that was not fetched; the program, and how to fetch.
 POINTERS = {
     b"version https://git-lfs.github.com/": ("Git LFS", "git lfs pull"),
     b"/annex/objects/": ("git-annex", "git annex get ."),
 }
-LORA = "pytorch_lora_weights.safetensors"  # diffusers' name for the file of a LoRA's folder
-CLUTTER = {".DS_Store", "Thumbs.db"}  # what looking at a folder leaves there, as in .dvcignore
+LORA = "pytorch_lora_weights.safetensors"  # diffusers' name for a LoRA's weights
+CLUTTER = {".DS_Store", "Thumbs.db"}  # left by file managers; also in .dvcignore
 
 
 def sha256(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal digits."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of a folder: of what `sha256sum` prints of its files, in the order of their names."""
+    """SHA-256 of what `sha256sum` prints for a folder's files in the order of their names."""
     names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    kept = sorted(name for name in names if Path(name).name not in CLUTTER)
-    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in kept)
+    files = sorted(name for name in names if Path(name).name not in CLUTTER)
+    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in files)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def pointer(head: bytes) -> str:
-    """What a file is by its first bytes, if Git LFS or git-annex left it in another's place."""
+    """The reason to refuse a file that is a placeholder of Git LFS or git-annex, or nothing."""
     for start, (program, command) in POINTERS.items():
         if head.startswith(start):
             return f"is a pointer of {program}, not the file itself; run: {command}"
@@ -41,7 +41,7 @@ def pointer(head: bytes) -> str:
 
 
 def check_fetched(*files: Path) -> None:
-    """InputError where a file is a pointer; what cannot be read is left to its reader."""
+    """Refuse placeholders. Files that cannot be read are left for their reader to report."""
     pointers = []
     for file in files:
         if file.is_file() and os.access(file, os.R_OK):
@@ -54,7 +54,7 @@ def check_fetched(*files: Path) -> None:
 
 
 def check_vacant(*folders: Path) -> None:
-    """InputError where a file is, or a folder that holds one: nothing is ever written over."""
+    """Refuse folders that hold files, because nothing is ever overwritten."""
     for folder in folders:
         if folder.is_file():
             raise InputError(f"{folder}: is a file; expected a folder, or none yet")
@@ -64,9 +64,9 @@ def check_vacant(*folders: Path) -> None:
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the name `folder` only once it is complete.
+    """A folder to write into. It gets the name `folder` only when it is complete.
 
-    A killed run leaves `<folder>.partial`, never taken for a result; the next run removes it.
+    A killed run leaves `<folder>.partial`, which the next run removes.
     """
     check_vacant(folder)
     partial = folder.with_name(f"{folder.name}.partial")
@@ -82,17 +82,17 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies a finished folder to where a stage's output belongs."""
+    """Copy a finished folder to the place of a stage's output."""
     with whole(target) as folder:
         try:
             shutil.copytree(source, folder, dirs_exist_ok=True)
         except shutil.Error as error:
-            _, file, reason = error.args[0][0]  # of all files that could not be copied
+            _, file, reason = error.args[0][0]  # the first of the files that could not be copied
             raise InputError(f"{file}: cannot be written: {reason}") from None
 
 
 def write(file: Path, content: bytes) -> None:
-    """The whole file, on the disk itself (fsync, then rename), or none and an InputError."""
+    """Write a complete file (fsync, then rename), or none and raise InputError."""
     partial = file.with_name(f"{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

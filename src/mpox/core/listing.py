@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and why each of the others is not taken."""
+"""Which files of a folder are pictures, and why each other file is left out."""
 
 import os
 from collections import Counter
@@ -10,29 +10,29 @@ from mpox.core.errors import InputError, line
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".avif", ".bmp"}
 SUFFIXES |= {".gif", ".heic", ".heif", ".hif"}
 
-# Folders of deleted files, copies and previews that systems, NAS and clouds put among the photos.
-# In .dvcignore too. Those with a name that starts with a dot need none here.
+# Folders of deleted files, copies and previews that operating systems, NAS and clouds put among the
+# photos. They are in .dvcignore too. Names that start with a dot are covered without a list.
 SYSTEM_FOLDERS = {
     *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "OneDriveTemp"),
-    *(f"FOUND.00{digit}" for digit in range(10)),  # of Windows' check of a disk
+    *(f"FOUND.00{digit}" for digit in range(10)),  # Windows' disk check
     *("lost+found", "__MACOSX", "Network Trash Folder", "Temporary Items"),  # Linux, macOS
     *("@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
     *("@Recycle", "@Recently-Snapshot", "trashbox", "~snapshot"),  # QNAP, Buffalo, NetApp
     *("files_trashbin", "files_versions"),  # Nextcloud, ownCloud
 }
-# Why a file is not taken, and the suffixes of which that is true. What may be photos comes first.
-NOT_TAKEN = {
-    "DICOM is not read; export it as PNG, without names in the picture": ".dcm .dicom .ima",
-    "raw data of a camera is not read; export it as JPEG": (
+# Why a file is left out, by suffix. Suffixes of possible photos come first.
+LEFT_OUT = {
+    "DICOM is not supported; export it as PNG, without names in the picture": ".dcm .dicom .ima",
+    "camera raw files are not supported; export them as JPEG": (
         ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw"
         " .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
     ),
-    "this format is not read; save it as JPEG or PNG": (
+    "this format is not supported; save it as JPEG or PNG": (
         ".apng .avifs .cur .dib .emf .eps .exr .hdr .heics .heifs .icns .ico .j2c .j2k .jp2 .jpf"
         " .jpm .jps .jpx .jxl .jxr .mpo .pbm .pcx .pgm .pnm .ppm .psb .psd .qoi .svg .tga .wdp .wmf"
         " .xcf"
     ),
-    "a document; save its pictures as files of their own": (
+    "a document; save its pictures as separate files": (
         ".doc .docx .key .odp .odt .pages .pdf .pps .ppsx .ppt .pptx .rtf"
     ),
     "an archive; unpack it": ".7z .bz2 .cab .gz .iso .livp .rar .tar .tbz .tgz .txz .xz .zip .zst",
@@ -41,19 +41,19 @@ NOT_TAKEN = {
         " .mts .ogv .vob .webm .wmv"
     ),
 }
-REASONS = {suffix: reason for reason, all_of in NOT_TAKEN.items() for suffix in all_of.split()}
-# In the place of a file that is in the cloud alone: `.IMG_1.jpg.icloud`, `IMG_1.jpg.nextcloud`.
+REASONS = {suffix: reason for reason, suffixes in LEFT_OUT.items() for suffix in suffixes.split()}
+# Placeholders for files that exist only in the cloud: `.IMG_1.jpg.icloud`, `IMG_1.jpg.nextcloud`.
 PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")
-HIDDEN, NO_PICTURE = "a hidden file", "no picture"
+HIDDEN, NO_PICTURE = "a hidden file", "not a picture"
 
 
 def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
-    """Every file below `folder` with a picture's suffix, and why each of the others is not taken.
+    """Every file below `folder` with a picture's suffix, and the reason for each file left out.
 
-    Both by relative path. A hidden file (`._IMG_1.jpg` of a Mac) and what lies in hidden folders
-    and SYSTEM_FOLDERS, as in a recycle bin, are among the others. Links to files are followed;
-    links to folders are refused, for DVC does not look behind them: it would miss what changes
-    there. So are files that are not downloaded yet: a split without them would be another.
+    Both are in the order of their relative paths. Hidden files (`._IMG_1.jpg` of a Mac), hidden
+    folders and SYSTEM_FOLDERS such as a recycle bin are left out. Links to files are followed.
+    Raises InputError for a link to a folder, because DVC would miss changes behind it, and for
+    files that are not downloaded from the cloud yet, because they would change the split.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -62,14 +62,14 @@ def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     others: dict[Path, str] = {}
     for parent, folders, names in os.walk(folder, onerror=_refuse):
         aside = [name for name in folders if name[0] == "." or name.lower() in system]
-        folders[:] = sorted(set(folders) - set(aside))  # os.walk goes into what is left
+        folders[:] = sorted(set(folders) - set(aside))  # os.walk enters only these
         for path in (Path(parent, name) for name in aside):
             others |= _set_aside(path)
         for path in (Path(parent, name) for name in folders):
             if path.is_symlink():
                 raise InputError(
-                    f"{path}: is a link to a folder, and DVC does not look behind it; copy or link "
-                    "the files instead, or name that folder itself as data.source"
+                    f"{path}: is a link to a folder, which DVC does not follow; copy or link the "
+                    "files instead, or set data.source to that folder"
                 )
         for path in (Path(parent, name) for name in names):
             suffix = path.suffix.lower()
@@ -87,39 +87,40 @@ def find(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     away = sorted((path for path in away if path.suffix.lower() in PLACEHOLDERS), key=order)
     if away:
         raise InputError(
-            f"{folder}: {len(away)} not downloaded from the cloud yet, as {line(order(away[0]))}; "
-            "have the folder downloaded (in Finder: Download Now), or copy the photos to another"
+            f"{folder}: {len(away)} not downloaded from the cloud yet, for example "
+            f"{line(order(away[0]))}; download the folder (in Finder: Download Now), or copy the "
+            "photos elsewhere"
         )
     return sorted(pictures, key=order), {path: others[path] for path in sorted(others, key=order)}
 
 
 def _set_aside(folder: Path) -> dict[Path, str]:
-    """Every file of a hidden or system folder, with its reason; a folder that cannot be listed."""
+    """Every file of a hidden or system folder with the reason to leave it out."""
     reason = f"in a hidden or system folder ({repr(folder.name)[1:-1]})"  # on one line
     if folder.is_symlink():
         return {folder: reason}
-    found = {}
+    reasons = {}
 
     def unlisted(error: OSError) -> None:
-        found[Path(error.filename)] = reason
+        reasons[Path(error.filename)] = reason
 
     for parent, folders, names in os.walk(folder, onerror=unlisted):
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        found.update({Path(parent, name): reason for name in [*names, *links]})
-    return found
+        reasons.update({Path(parent, name): reason for name in [*names, *links]})
+    return reasons
 
 
 def summary(others: Mapping[Path, str]) -> list[str]:
-    """Lines that count what `find` did not take, by reason and suffix; what may be photos first."""
+    """Lines that count the files left out, by reason and suffix, possible photos first."""
     counts: Counter[tuple[str, str]] = Counter()
     for path, reason in others.items():
         suffix = path.suffix.lower()
-        if reason not in (*NOT_TAKEN, HIDDEN, NO_PICTURE):
+        if reason not in (*LEFT_OUT, HIDDEN, NO_PICTURE):
             suffix = ""  # a folder
         elif not (suffix in REASONS or suffix[1:].isalpha()):
-            suffix = "other"  # else `scan.1`, `scan.2` … would be a line each
+            suffix = "other"  # otherwise `scan.1`, `scan.2` … would get a line each
         counts[reason, suffix] += 1
-    places = [*NOT_TAKEN, "", NO_PICTURE, HIDDEN]
+    places = [*LEFT_OUT, "", NO_PICTURE, HIDDEN]
 
     def order(item: tuple[tuple[str, str], int]) -> tuple:
         (reason, suffix), count = item

@@ -1,4 +1,4 @@
-"""A folder of pictures, read once: its files, and what its table says of each."""
+"""A folder of pictures and its table, read once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,35 +21,35 @@ class PictureSet:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """InputError for no folder, an unreadable table, and a picture without a row in it."""
+        """Raises InputError if there is no folder, the table is bad, or a picture has no row."""
         paths, _ = listing.find(folder)
-        known = table.read(folder)
-        if known is None:
+        rows_by_name = table.read(folder)
+        if rows_by_name is None:
             return cls(folder, paths, [{} for _ in paths], None, [])
-        rows = [known.row(path.relative_to(folder).as_posix()) for path in paths]
-        return cls(folder, paths, rows, known.file, known.columns)
+        rows = [rows_by_name.row(path.relative_to(folder).as_posix()) for path in paths]
+        return cls(folder, paths, rows, rows_by_name.file, rows_by_name.columns)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def names(self) -> list[str]:
-        """Paths from the folder, with slashes: N."""
+        """N paths relative to the folder, with slashes."""
         return [path.relative_to(self.folder).as_posix() for path in self.paths]
 
-    def subset(self, chosen: Iterable[int]) -> Self:
-        """The pictures at these places, in this order."""
-        places = list(chosen)
+    def subset(self, indices: Iterable[int]) -> Self:
+        """The pictures at these indices, in this order."""
+        order = list(indices)
         return replace(
-            self, paths=[self.paths[i] for i in places], rows=[self.rows[i] for i in places]
+            self, paths=[self.paths[i] for i in order], rows=[self.rows[i] for i in order]
         )
 
     @cached_property
     def patients(self) -> list[str]:
-        """Who belongs together: N; equal for pictures that may show one patient.
+        """N labels, equal for pictures that may show the same patient.
 
-        By the table's column `group`, or else `patient`. A picture of which neither says anything
-        stands for a patient of its own.
+        Taken from the table's column `group`, or else `patient`. A picture without a value counts
+        as a patient of its own.
         """
         column = next((name for name in ("group", "patient") if name in self.columns), None)
         if column is None:

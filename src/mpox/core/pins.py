@@ -1,8 +1,8 @@
-"""What decides the last bits of every stage: threads and instructions, held still.
+"""Fix the number of threads and the processor's instructions, so that results are bit-identical.
 
-Sums are rounded in another order by other numbers of threads and wider vectors. Without a GPU every
-stage (but pretraining) takes what any x86-64 processor with AVX2 has, so that all of them give the
-same bits (docs/reproducibility.md); where there is a GPU its feeding may take the whole processor.
+The rounding of a sum depends on both. On machines without a GPU every stage except pretraining is
+limited to what any x86-64 processor with AVX2 has, so that all of them give the same bits
+(docs/hardware.md). On machines with a GPU the processor is not limited.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PINNED = {
     "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "1",  # on such small matrices two threads mostly wait for each other
+    "OPENBLAS_NUM_THREADS": "1",  # on matrices this small two threads mostly wait for each other
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "AVX2",
@@ -19,8 +19,8 @@ PINNED = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-# Threads that wait long starve others that work, threads that sleep at once wake too late: a
-# training step of the embedded base takes 0.34 s like this, 0.69 s if they sleep at once.
+# Threads that spin for long starve working ones; threads that sleep at once wake too late. A
+# training step of the embedded base takes 0.34 s with this count, 0.69 s if they sleep at once.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
 OFFLINE = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
@@ -30,7 +30,7 @@ OFFLINE = {
 
 
 def pin() -> None:
-    """Sets the environment of this process; to be called before numpy or torch is imported."""
+    """Set this process's environment. Call it before importing numpy or torch."""
     for name, value in (WAITING | OFFLINE).items():
         os.environ.setdefault(name, value)
     if not any(Path(device).exists() for device in GPUS):
@@ -38,7 +38,7 @@ def pin() -> None:
 
 
 def unpin() -> None:
-    """Takes back what bits were pinned by, but for what the caller's environment says otherwise."""
+    """Undo PINNED, except for values that the caller's environment has changed."""
     for name, value in PINNED.items():
         if os.environ.get(name) == value:
             del os.environ[name]

@@ -1,7 +1,7 @@
-"""The table beside pictures: `metadata.csv`, as Hugging Face's `imagefolder` has it.
+"""The table of a picture folder: `metadata.csv` in the format of Hugging Face's `imagefolder`.
 
-`file_name` is the path from the table's folder; `patient`, `text`, `tone`, `label`, `site` and
-whatever else stand beside it.
+`file_name` is the path relative to the table. Other columns are `patient`, `text`, `tone`, `label`,
+`site` and any of the user's own.
 """
 
 import csv
@@ -21,26 +21,26 @@ NAME = "metadata.csv"
 NAMES = (NAME, "metadata.jsonl")
 UNKNOWN = "unknown"
 MARKS = ",;\t"  # between columns
-# What readers of CSV take for no value at all.
+# Values that CSV readers treat as missing.
 NOTHING = {"", "na", "n/a", "nan", "<na>", "#na", "#n/a", "none", "null", "-nan", UNKNOWN}
 
 
 class Table(NamedTuple):
-    """A table as it was read; columns' names in lower case."""
+    """A table as read, with column names in lower case."""
 
     file: Path
-    columns: list[str]  # beside file_name
-    rows: dict[str, dict[str, str]]  # `normal` file_name → column → value, "" where there is none
+    columns: list[str]  # without file_name
+    rows: dict[str, dict[str, str]]  # `normal` file_name → column → value, "" if missing
 
     def row(self, name: str) -> dict[str, str]:
-        """What it says of a file, by column; InputError if nothing."""
+        """The values of a file by column. Raises InputError if it has no row."""
         if normal(name) not in self.rows:
             raise InputError(f"{self.file}: has no row for {line(name)}")
         return self.rows[normal(name)]
 
 
 def normal(name: str) -> str:
-    """One spelling of a path: umlauts composed (Macs take them apart), no backslash, no `./`."""
+    """A path in one spelling: composed umlauts (Macs decompose them), no backslash, no `./`."""
     composed = unicodedata.normalize("NFC", name.strip().replace("\\", "/"))
     return posixpath.normpath(composed) if composed else ""
 
@@ -48,10 +48,10 @@ def normal(name: str) -> str:
 def read(folder: Path) -> Table | None:
     """The folder's metadata.csv or metadata.jsonl; None if there is none.
 
-    UTF-8, with a byte order mark or without; comma, semicolon or tab between the columns, as Excel
-    writes them. What does not print in a value, as a line break, is a space. Raises InputError, a
-    line for each fault: two tables, no file_name, a row that is too long or too short, a file
-    twice.
+    UTF-8 with or without a byte order mark; columns separated by comma, semicolon or tab, as Excel
+    writes them. Line breaks and other unprintable characters in values become spaces. Raises
+    InputError with one line per fault: two tables, no file_name, a row that is too long or too
+    short, a repeated file.
     """
     files = [folder / name for name in NAMES if (folder / name).is_file()]
     if not files:
@@ -62,11 +62,11 @@ def read(folder: Path) -> Table | None:
 
 
 def parse(file: Path, content: bytes) -> Table:
-    """The content of `file`, which need not be there, as `read` has it."""
+    """Parse `content` as `read` does. `file` need not exist; it names the format and errors."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8; save it as such (in Excel: CSV UTF-8)") from None
+        raise InputError(f"{file}: is not UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)") from None
     columns, records = _csv(file, text) if file.name == NAME else _jsonl(file, text)
     faults, rows = [], {}
     for number, record in records.items():
@@ -86,7 +86,7 @@ def _clean(value: str) -> str:
 
 
 def _csv(file: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]:
-    """The columns, and each line's values."""
+    """The columns, and the values by line number."""
     heads = {}
     for mark in MARKS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
@@ -96,9 +96,9 @@ def _csv(file: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]:
             continue
     mark = next((mark for mark, head in heads.items() if "file_name" in head), "")
     if not mark:
-        said = line(text.split("\n", 1)[0].strip()[:80]) or "nothing"
+        first = line(text.split("\n", 1)[0].strip()[:80]) or "nothing"
         raise InputError(
-            f"{file}: its first line must name the columns, one of them file_name; got {said}"
+            f"{file}: the first line must name the columns, file_name among them; got {first}"
         )
     head = heads[mark]
     twice = sorted({column for column in head if column and head.count(column) > 1})
@@ -115,12 +115,12 @@ def _csv(file: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]:
             if len(values) != len(head):
                 raise InputError(f"{where}: {len(values)} values, expected {len(head)}")
             record = dict(zip(head, values, strict=True))
-            # Excel writes columns that were used once, without a name.
+            # Excel also writes columns that were used once and have no name.
             unnamed = [
                 v for column, v in zip(head, values, strict=True) if not column and v.strip()
             ]
             if unnamed:
-                raise InputError(f"{where}: {line(unnamed[0])} stands in a column without a name")
+                raise InputError(f"{where}: {line(unnamed[0])} is in a column without a name")
             records[reader.line_num] = record
     except csv.Error as error:
         raise InputError(f"{file}: line {reader.line_num}: {error}") from None
@@ -134,12 +134,12 @@ def _jsonl(file: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]
             continue
         where = f"{file}: line {number}"
         try:
-            found = json.loads(content)
-            pairs = {str(key).strip().lower(): value for key, value in found.items()}
+            record = json.loads(content)
+            pairs = {str(key).strip().lower(): value for key, value in record.items()}
         except (ValueError, AttributeError, RecursionError) as error:
-            raise InputError(f"{where}: no JSON object: {error}") from None
-        if len(pairs) < len(found):
-            raise InputError(f"{where}: names a column twice")
+            raise InputError(f"{where}: not a JSON object: {error}") from None
+        if len(pairs) < len(record):
+            raise InputError(f"{where}: repeats a column")
         if not isinstance(pairs.get("file_name", ""), str):
             raise InputError(f"{where}: file_name: expected text")
         records[number] = {"file_name": ""} | {key: _text(value) for key, value in pairs.items()}
@@ -148,13 +148,13 @@ def _jsonl(file: Path, text: str) -> tuple[list[str], dict[int, dict[str, str]]]
 
 
 def _text(value: object) -> str:
-    if isinstance(value, list | dict):  # as of `objects`, boxes around what is to be found
+    if isinstance(value, list | dict):  # such as `objects`, the bounding boxes
         return json.dumps(value, ensure_ascii=False)
     return "" if value is None else str(value)
 
 
 def write(folder: Path, columns: Sequence[str], rows: Mapping[str, Sequence[object]]) -> None:
-    """`folder`/metadata.csv: a row of values for each file name, in the order of the names."""
+    """Write `folder`/metadata.csv with one row per file name, in the order of the names."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["file_name", *columns])
@@ -183,10 +183,11 @@ def groups(folder: Path, names: Iterable[str]) -> tuple[list[str], bool]:
 
 
 def uniform(column: str, values: Sequence[str]) -> list[str]:
-    """A column's values so that every part of them reads as one type, whoever guesses it.
+    """The values of a column, rewritten so that every reader infers the same type in every split.
 
-    Integers, or numbers, or truths, where all values are such; else texts, of which a missing one
-    is `unknown` and one that looks like something else has the column's name before it ("tone 2").
+    If all values are integers, numbers or booleans, they get one form. Otherwise they are texts:
+    a missing value becomes `unknown`, and one that looks like another type gets the column's name
+    in front ("tone 2").
     """
     values = [UNKNOWN if value.lower() in NOTHING else value for value in values]
     kinds = {_kind(value) for value in values}
@@ -194,15 +195,15 @@ def uniform(column: str, values: Sequence[str]) -> list[str]:
         return [str(int(value)) for value in values]
     if kinds and kinds <= {"integer", "number"}:
         return [repr(float(value)) for value in values]
-    if kinds == {"truth"}:
+    if kinds == {"boolean"}:
         return [value.capitalize() for value in values]
     return [value if _kind(value) == "text" else f"{column} {value}" for value in values]
 
 
 def _kind(value: str) -> str:
     if re.fullmatch(r"[+-]?\d+", value, re.ASCII):
-        # Others are ids: a float would round the long ones, and 007 would lose its zeros.
+        # Long digits and 007 are ids: a float would round the first, an int lose the zeros.
         return "integer" if len(value) < 19 and value == str(int(value)) else "id"
     if re.fullmatch(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)", value, re.ASCII | re.I):
         return "number"
-    return "truth" if value.lower() in ("true", "false") else "text"
+    return "boolean" if value.lower() in ("true", "false") else "text"

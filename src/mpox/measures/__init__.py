@@ -1,1 +1,1 @@
-"""Synthetic pictures compared with real ones, in numbers."""
+"""Measures of how synthetic pictures compare with real ones."""

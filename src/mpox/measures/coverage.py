@@ -1,6 +1,6 @@
 """Precision, recall, density and coverage: features in, numbers out.
 
-A set's manifold is the union of balls around its rows, each reaching to its row's k-th nearest
+A set's manifold is the union of balls around its rows. Each ball reaches to the row's k-th nearest
 neighbour in the same set.
 """
 
@@ -19,23 +19,23 @@ class Coverage(NamedTuple):
     coverage: float
 
 
-def measure(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
-    """real n×d against synthetic m×d, k-th neighbours, k < n, m.
+def prdc(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
+    """Compare real (n×d) with synthetic (m×d) features by k-th neighbours, k < n, m.
 
     - precision: share of synthetic rows on the real manifold, in [0, 1] (Kynkäänniemi et al. 2019,
-      eqs. 1 and 2: are the pictures plausible?);
-    - recall: share of real rows on the synthetic manifold, in [0, 1] (the same: can the model make
-      what is there?);
-    - density: real balls a synthetic row lies in, over k, on average, ≥ 0 (Naeem et al. 2020,
-      section 3: precision that one outlier among the real rows cannot raise);
-    - coverage: share of real balls that hold a synthetic row, in [0, 1] (the same:
-      recall that one outlier among the synthetic rows cannot raise).
+      eqs. 1 and 2): are the pictures plausible?
+    - recall: share of real rows on the synthetic manifold, in [0, 1] (the same equations): does the
+      set cover the real pictures?
+    - density: mean number of real balls that contain a synthetic row, over k, ≥ 0 (Naeem et al.
+      2020, section 3): like precision, but one outlier among the real rows cannot raise it.
+    - coverage: share of real balls that contain a synthetic row, in [0, 1] (the same section): like
+      recall, but one outlier among the synthetic rows cannot raise it.
 
-    All of two sets of one kind are below or about 1, how far depends on n, m and k.
+    For two sets of one kind all four are about 1 or lower, depending on n, m and k.
     """
     real, synthetic = np.asarray(real, np.float64), np.asarray(synthetic, np.float64)
     real_radii, synthetic_radii = _radii(real, k), _radii(synthetic, k)
-    balls = np.zeros(len(synthetic), int)  # real ones that each synthetic row lies in
+    balls = np.zeros(len(synthetic), int)  # number of real balls that contain each synthetic row
     recalled, covered = [], []
     for rows, squared in _squared_distances(real, synthetic):
         inside = squared < real_radii[rows, None]
@@ -51,9 +51,8 @@ def measure(real: np.ndarray, synthetic: np.ndarray, k: int) -> Coverage:
 
 
 def _radii(rows: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance of each of n×d rows to its k-th nearest other one (n)."""
-    # a row is its own nearest neighbour, so the k-th other one is number k from zero; copied, for
-    # a view would keep every block
+    """Squared distance of each of n×d rows to its k-th nearest neighbour (n)."""
+    # Number 0 is the row itself. The copy lets each block be freed.
     return np.concatenate(
         [
             np.partition(squared, k, axis=1)[:, k].copy()
@@ -63,7 +62,7 @@ def _radii(rows: np.ndarray, k: int) -> np.ndarray:
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """‖xᵢ − yⱼ‖² by blocks of rows of x: 20,000 pictures need no 20,000² matrix."""
+    """‖xᵢ − yⱼ‖² by blocks of rows of x, to avoid a matrix of 20,000² for 20,000 pictures."""
     lengths = np.sum(y**2, axis=1)
     for start in range(0, len(x), BLOCK):
         rows = slice(start, start + BLOCK)

@@ -1,4 +1,4 @@
-"""How far the synthetic pictures are from the test pictures, and how much of them they cover."""
+"""Distances between synthetic and test pictures, and how much each set covers of the other."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -15,132 +15,142 @@ from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate, Influence
 
-SWAPS, TESTED = 999, 2000  # of the permutation test, and of how many pictures a side at most
-SHARES = ("precision", "recall", "coverage")  # in [0, 1]
+SWAPS = 999  # of the permutation test
+TESTED = 2000  # pictures on each side that the permutation test uses at most
 
 
 class Draw(NamedTuple):
-    """Indices of h pictures each, at random: what one repetition of a measure looks at."""
+    """Random indices of h pictures from each set, for one repetition of a measure."""
 
-    one: np.ndarray  # of the test pictures …
-    other: np.ndarray  # … and as many of other patients
+    one: np.ndarray  # test pictures
+    other: np.ndarray  # test pictures of other patients
     synthetic: np.ndarray
-    redrawn: np.ndarray  # other synthetic ones
-    training: np.ndarray  # empty without training pictures
+    redrawn: np.ndarray  # other synthetic pictures
+    training: np.ndarray | None = None
 
 
-def draw_halves(sets: Sets, rng: np.random.Generator) -> list[Draw]:
-    """Halves of every set, cut to the smallest or to MOST: a distance compares only at equal N.
+def draw_halves(sets: Sets[FeatureSet], rng: np.random.Generator) -> list[Draw]:
+    """Halves of every set, all cut to one size because distances depend on the sample size.
 
-    InputError for a set of too few patients.
+    Raises InputError if a set has too few patients.
     """
-    every = [each for each in sets if each is not None]
-    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in every]
-    smallest, pairs = min(zip(every, drawn, strict=True), key=lambda pair: len(pair[1][0][0]))
+    present = [each for each in sets if each is not None]
+    drawn = [halves.draw(each.patients, halves.DRAWS, rng) for each in present]
+    smallest, pairs = min(zip(present, drawn, strict=True), key=lambda pair: len(pair[1][0][0]))
     size = len(pairs[0][0])
     if size < halves.FEWEST:
         raise InputError(
-            f"{smallest.pictures.folder}: too few patients: halves that share none have {size} "
-            f"pictures, expected at least {halves.FEWEST}"
+            f"{smallest.pictures.folder}: too few patients: two halves without a common patient "
+            f"have {size} pictures each, expected at least {halves.FEWEST}"
         )
     size = min(size, halves.MOST)
-    tests, fakes = drawn[:2]
-    nothing = [np.empty(0, int)] * len(tests)
-    trained = nothing if sets.training is None else [one[:size] for one, _ in drawn[2]]
     return [
-        Draw(one[:size], other[:size], synthetic[:size], redrawn[:size], training)
-        for (one, other), (synthetic, redrawn), training in zip(tests, fakes, trained, strict=True)
+        Draw(*[side[:size] for pair in pairs for side in pair][:5])  # one half of the training set
+        for pairs in zip(*drawn, strict=True)
     ]
 
 
-def measure(
+class Summary(NamedTuple):
+    """A measure over all draws."""
+
+    mean: float
+    null: float
+    width: float  # half the width of the 95 % interval
+    influence: Influence
+
+    def estimate(self, value: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
+        """`value` with its null and an interval cut to the bounds of the measure."""
+        low, high = max(value - self.width, least), min(value + self.width, most)
+        return Estimate(value, low, high, self.null, self.influence.noise, influence=self.influence)
+
+    def share(self) -> Estimate:
+        """The estimate of a measure in [0, 1]."""
+        return self.estimate(self.mean, 0.0, 1.0)
+
+
+def measure_distances(
     test: FeatureSet, fake: FeatureSet, draws: Sequence[Draw], k: int, rng: np.random.Generator
 ) -> dict[str, Estimate]:
-    """The measures of two sets, k-th neighbours.
+    """Distances, shares by k-th neighbours, and the Vendi ratio.
 
-    - fid: Fréchet distance of n_fid test pictures from as many synthetic ones;
-    - fid_half, fid_floor, fid_excess: the mean over the draws of the same at n_half pictures a
-      side, of one half of the test pictures from the other, and the difference of the two, which
-      alone is the synthetic pictures' doing;
-    - kid, kid_p: kernel distance of all from all, and a permutation p at n_fid pictures a side, or
-      at TESTED of them;
-    - precision, recall, density, coverage: means over the draws, at n_half pictures a side;
+    - fid: Fréchet distance between n_fid test pictures and as many synthetic ones;
+    - fid_half: its mean over the draws, with n_half pictures on each side;
+    - fid_floor: the same between the halves of the test pictures;
+    - fid_excess: fid_half − fid_floor, which is due to the synthetic pictures alone;
+    - kid: kernel distance between all pictures of both sets;
+    - kid_p: p of a permutation test with n_fid pictures on each side, at most TESTED;
+    - precision, recall, density, coverage: means over the draws, with n_half on each side;
     - vendi_ratio: Vendi score of n_fid synthetic pictures over that of as many test pictures.
     """
 
-    def all_of(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    def all_measures(half: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         return {
             "fid": frechet.distance(half, rows),
             "kid": kernel.distance(half, rows),
-            **coverage.measure(half, rows, k)._asdict(),
+            **coverage.prdc(half, rows, k)._asdict(),
             "vendi_ratio": vendi.score(rows) / vendi.score(half),
         }
 
-    value, null, width, influence = over_draws(test, fake, draws, all_of)
-    influence["kid"] = kernel.influence(test.rows, fake.rows, fake.strata)
+    over = summarise_draws(Sets(test, fake), draws, all_measures)
+    fid, density = over["fid"], over["density"]
+    kid = over["kid"]._replace(influence=kernel.influence(test.rows, fake.rows, fake.strata))
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
-    excess = value["fid"] - null["fid"]
-
-    def estimate(name: str, of: float, least: float = -np.inf, most: float = np.inf) -> Estimate:
-        low, high = max(of - width[name], least), min(of + width[name], most)
-        own = influence[name]
-        return Estimate(of, low, high, null[name], own.noise, influence=own)
-
+    sides = real.rows[:TESTED], synthetic.rows[:TESTED]
     return {
         "fid": Estimate(frechet.distance(real.rows, synthetic.rows)),
-        "fid_half": Estimate(value["fid"]),
-        "fid_floor": Estimate(null["fid"]),
-        "fid_excess": replace(estimate("fid", excess), null=0.0),
-        "kid": estimate("kid", kernel.distance(test.rows, fake.rows)),
-        "kid_p": Estimate(
-            kernel.p_value(
-                real.rows[:TESTED], synthetic.rows[:TESTED], real.patients[:TESTED], SWAPS, rng
-            )
-        ),
-        **{
-            name: estimate(name, value[name], 0.0, 1.0 if name in SHARES else np.inf)
-            for name in ("precision", "recall", "density", "coverage")
-        },
-        # repeats show in a whole set, less in half of it
-        "vendi_ratio": estimate(
-            "vendi_ratio", vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
+        "fid_half": Estimate(fid.mean),
+        "fid_floor": Estimate(fid.null),
+        "fid_excess": replace(fid.estimate(fid.mean - fid.null), null=0.0),
+        "kid": kid.estimate(kernel.distance(test.rows, fake.rows)),
+        "kid_p": Estimate(kernel.p_value(*sides, real.patients[:TESTED], SWAPS, rng)),
+        "precision": over["precision"].share(),
+        "recall": over["recall"].share(),
+        "density": density.estimate(density.mean, 0.0),
+        "coverage": over["coverage"].share(),
+        # The whole set, because half of a set contains fewer repeats.
+        "vendi_ratio": over["vendi_ratio"].estimate(
+            vendi.score(synthetic.rows) / vendi.score(real.rows), 0.0
         ),
     }
 
 
-def over_draws(
-    test: FeatureSet,
-    fake: FeatureSet,
+def summarise_draws(
+    sets: Sets[FeatureSet],
     draws: Sequence[Draw],
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, Influence]]:
-    """By name: the mean over the draws, the null, half the interval's width, and the influences.
-
-    `measure` takes h×d features of test and of other pictures.
-    """
+) -> dict[str, Summary]:
+    """By name, all draws of `measure`, which takes h×d features of test and of other pictures."""
+    test, fake = sets.test.rows, sets.synthetic.rows
 
     def measure_all(draw: Draw) -> tuple[dict[str, float], ...]:
-        others = fake.rows[draw.synthetic], fake.rows[draw.redrawn], test.rows[draw.other]
-        return tuple(measure(test.rows[draw.one], rows) for rows in others)
+        others = fake[draw.synthetic], fake[draw.redrawn], test[draw.other]
+        return tuple(measure(test[draw.one], rows) for rows in others)
 
-    # Threads, for the work is LAPACK's and BLAS', which leave Python free; one draw, one thread.
+    # Threads suffice: LAPACK and BLAS do the work and release Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(measure_all, draws)
-        columns = zip(*tqdm(found, "halves", len(draws), unit="draw"), strict=True)
-        first, again, null = (
-            {name: np.array([each[name] for each in rows]) for name in rows[0]} for rows in columns
+        results = list(tqdm(pool.map(measure_all, draws), "halves", len(draws), unit="draw"))
+    return {
+        name: summarise(
+            sets, draws, *(np.array([each[i][name] for each in results]) for i in range(3))
         )
+        for name in results[0][0]
+    }
+
+
+def summarise(
+    sets: Sets[FeatureSet],
+    draws: Sequence[Draw],
+    first: np.ndarray,
+    again: np.ndarray,
+    null: np.ndarray,
+) -> Summary:
+    """A measure over the draws, from its values (B) for `synthetic`, `redrawn` and the null."""
+    fewest = min(len({*each.patients}) for each in sets if each is not None)
     sides = [(draw.synthetic, draw.redrawn) for draw in draws]
-    scale = whole(draws, test, fake)
-    return (
-        {name: float(np.mean([first[name], again[name]])) for name in first},
-        {name: float(np.mean(null[name])) for name in first},
-        {name: scale * halves.spread(first[name] - null[name]) for name in first},
-        {name: halves.influence(first[name] - again[name], sides, fake.strata) for name in first},
+    return Summary(
+        float(np.mean([first, again])),
+        float(np.mean(null)),
+        halves.scale(len(draws[0].one), fewest) * halves.spread(first - null),
+        halves.influence(first - again, sides, sets.synthetic.strata),
     )
-
-
-def whole(draws: Sequence[Draw], *sets: FeatureSet) -> float:
-    """What the spread over the draws is multiplied by, for that of the whole sets."""
-    return halves.scale(len(draws[0].one), min(len({*each.patients}) for each in sets))

@@ -1,4 +1,4 @@
-"""Whether the synthetic pictures are too alike."""
+"""Whether the synthetic pictures are too similar to each other."""
 
 import os
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 from mpox.statistics.rates import rate
 
-MOST = 50  # pictures of each kind, all pairs of which give MS-SSIM …
-SIDE = 128  # … pixels, at most: as in Odena et al. 2017
+MOST = 50  # pictures of each set whose pairs are compared by MS-SSIM
+SIDE = 128  # pixels, at most, as in Odena et al. 2017
 
 
 def scales(side: int) -> int:
-    """How many of MS-SSIM's five scales pictures of `side` pixels have."""
+    """Number of MS-SSIM's five scales used for pictures of `side` pixels."""
     return ssim.scales(min(side, SIDE))
 
 
 def ms_ssim(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Estimate:
-    """Mean MS-SSIM of all pairs of synthetic pictures; the more, the more alike they are.
+    """Mean MS-SSIM of all pairs of synthetic pictures; higher means more similar.
 
-    The null is that of test pictures. At most MOST of each, the same number of both.
+    The null is that of test pictures. Both use the same number of pictures, at most MOST.
     """
     n = min(MOST, len(test), len(fake))
     synthetic, real = fake.drawn(n, rng), test.drawn(n, rng)
@@ -44,8 +44,8 @@ def ms_ssim(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Est
     drawn = [[one for one, _ in halves.draw(names, halves.DRAWS, rng)] for _ in tables]
     value = mean(tables[0])
     width = halves.spread(over(tables[0], drawn[0]) - over(tables[1], drawn[1]))
-    own = tables[0]
-    influence = halves.influence_of_pairs(own.sum(1), float(np.sum(own**2)), synthetic.strata)
+    scores = tables[0]
+    influence = halves.influence_of_pairs(scores.sum(1), float(np.sum(scores**2)), synthetic.strata)
     return Estimate(
         value,
         value - width,
@@ -57,7 +57,7 @@ def ms_ssim(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Est
 
 
 def all_pairs(shown: Sequence[np.ndarray]) -> np.ndarray:
-    """MS-SSIM of each picture with each other one, n×n, zero with itself."""
+    """MS-SSIM of all pairs of n pictures, n×n; 0 on the diagonal."""
     pairs, table = list(combinations(range(len(shown)), 2)), np.zeros((len(shown), len(shown)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = pool.map(lambda pair: ssim.multiscale(shown[pair[0]], shown[pair[1]]), pairs)
@@ -73,15 +73,15 @@ def _small(pictures: FeatureSet) -> list[np.ndarray]:
 
 
 def repeat_rate(test: FeatureSet, fake: FeatureSet, rng: np.random.Generator) -> Estimate:
-    """Share of n_fid synthetic pictures too like another synthetic one.
+    """Share of n_fid synthetic pictures that repeat another synthetic picture.
 
-    Too like is nearer than 99 % of the test pictures are to their nearest one of another patient,
-    so the null is about 0.01. Repeats come at least in pairs, of which n pictures are only n/2:
-    the intervals are as wide as those of n/2 independent pictures.
+    A repeat is closer than 99 % of the test pictures are to the nearest one of another patient, so
+    the null is about 0.01. Repeats come in pairs at least, so the interval is that of n/2
+    independent pictures.
     """
     n = min(len(test), len(fake))
     real, synthetic = test.drawn(n, rng), fake.drawn(n, rng)
     known = copies.among(real.rows, real.patients)
     limit = copies.threshold(known)
-    found = copies.among(synthetic.rows, synthetic.patients)
-    return rate(int(np.sum(found > limit)), n, int(np.sum(known > limit)), n, together=2)
+    nearest = copies.among(synthetic.rows, synthetic.patients)
+    return rate(int(np.sum(nearest > limit)), n, int(np.sum(known > limit)), n, together=2)

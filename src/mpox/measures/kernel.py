@@ -8,7 +8,7 @@ from mpox.statistics.estimate import Influence
 from mpox.statistics.halves import influence_of_pairs, numbered
 
 BLOCK = 512  # rows of the kernel matrix in memory at once
-TIE = 1e-12  # relative: sums that differ by rounding alone are equal
+TIE = 1e-12  # relative tolerance: sums that differ only by rounding are equal
 
 
 def distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -16,8 +16,8 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
 
     1/(m(m−1)) Σ_{i≠j} k(xᵢ, xⱼ) + 1/(n(n−1)) Σ_{i≠j} k(yᵢ, yⱼ) − 2/(mn) Σ k(xᵢ, yⱼ):
     Gretton et al. 2012, eq. 3, with the kernel of the kernel inception distance, Bińkowski et al.
-    2018, section 4. Unbiased, so around zero (and below it) for two sets of one kind, at every N.
-    It sees means, spreads and skews; it hardly sees a set that repeats a few good pictures.
+    2018, section 4. It is unbiased: about zero, also below, for two sets of one kind at every N. It
+    sees means, spreads and skews, but hardly a set that repeats a few good pictures.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     m, n = len(x), len(y)
@@ -27,19 +27,19 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def influence(x: np.ndarray, y: np.ndarray, strata: Sequence[Hashable]) -> Influence:
-    """How much each row of y (n×d), of `strata` (n), moves `distance`, x (m×d) being as it is.
+    """How much each row of y (n×d), sampled within `strata` (n), moves `distance` for a fixed x.
 
-    Then the distance is, but for what x alone gives, the mean over all pairs i ≠ j of
-    k(yᵢ, yⱼ) − bᵢ − bⱼ with b the mean kernel of a row with those of x.
+    Except for a constant that depends on x (m×d) alone, the distance is the mean over all pairs
+    i ≠ j of k(yᵢ, yⱼ) − bᵢ − bⱼ, where bᵢ is the mean kernel of yᵢ with the rows of x.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     blocks = [slice(start, start + BLOCK) for start in range(0, len(y), BLOCK)]
-    beside = np.concatenate([cubic(y[rows] @ x.T, x.shape[1]).mean(1) for rows in blocks])
+    mean_x = np.concatenate([cubic(y[rows] @ x.T, x.shape[1]).mean(1) for rows in blocks])
     sums, squares = np.zeros(len(y)), 0.0
     for rows in blocks:
-        pairs = cubic(y[rows] @ y.T, x.shape[1]) - beside[rows, None] - beside
-        own = np.arange(len(y))[rows]
-        pairs[np.arange(len(own)), own] = 0
+        pairs = cubic(y[rows] @ y.T, x.shape[1]) - mean_x[rows, None] - mean_x
+        places = np.arange(len(y))[rows]
+        pairs[np.arange(len(places)), places] = 0
         sums[rows] = pairs.sum(1)
         squares += float(np.sum(pairs**2))
     return influence_of_pairs(sums, squares, strata)
@@ -48,20 +48,20 @@ def influence(x: np.ndarray, y: np.ndarray, strata: Sequence[Hashable]) -> Influ
 def p_value(
     x: np.ndarray, y: np.ndarray, groups: Sequence[str], swaps: int, rng: np.random.Generator
 ) -> float:
-    """How often chance alone sets two sets of one kind as far apart as x and y (both n×d).
+    """How often two sets of one kind are by chance as far apart as x and y (both n×d).
 
-    A permutation test of `distance` (Gretton et al. 2012, section 5): row i of x and row i of y
-    change places by the toss of a coin, one coin for each of `groups`, the patient of each row of
-    x, because pictures of one patient are alike. In (0, 1], at least 1 / (swaps + 1).
+    A permutation test of `distance` (Gretton et al. 2012, section 5). Row i of x and row i of y
+    swap places at random, all rows of one patient together, because pictures of one patient are
+    similar. `groups`: the patient of each row of x. The result is in [1 / (swaps + 1), 1].
 
-    With w = 1 for the rows on one side and −1 on the other, the distance of two sets of equal size
-    is an increasing function of wᵀKw, so that is all a swap needs.
+    With w = 1 for the rows of one side and −1 for the other, the distance of two sets of equal size
+    is an increasing function of wᵀKw, so only that is computed for each swap.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     patient = numbered(groups)
     patients = max(patient) + 1
     coins = rng.choice([-1.0, 1.0], (swaps, patients))
-    # one row a swap, the first as it was found
+    # One row for each swap; the first is the observed order.
     signs = np.vstack([np.ones(patients), coins])[:, patient]
     apart = np.zeros(len(signs))
     for start in range(0, len(x), BLOCK):
@@ -82,7 +82,7 @@ def cubic(product: np.ndarray, dimension: int) -> np.ndarray:
 
 
 def _total(x: np.ndarray, y: np.ndarray) -> float:
-    """Σᵢⱼ k(xᵢ, yⱼ), by blocks of rows: 20,000 pictures need no 20,000² matrix."""
+    """Σᵢⱼ k(xᵢ, yⱼ) by blocks of rows, to avoid a matrix of 20,000² for 20,000 pictures."""
     starts = range(0, len(x), BLOCK)
     return sum(float(cubic(x[i : i + BLOCK] @ y.T, x.shape[1]).sum()) for i in starts)
 

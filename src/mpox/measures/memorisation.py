@@ -1,4 +1,4 @@
-"""Whether the synthetic pictures are nearer to the training pictures than they should be."""
+"""Whether synthetic pictures are closer to training pictures than real test pictures are."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,16 +16,16 @@ from mpox.statistics.rates import rate
 
 
 class Pair(NamedTuple):
-    """A synthetic picture and a training picture that it is suspiciously like."""
+    """A synthetic picture and a suspiciously similar training picture."""
 
-    by: str  # features | hashes: what found it
-    synthetic: str  # file names, from the sets' folders
-    training: str
-    orientation: int  # of the training picture, into `images.ways`
+    by: str  # features | hashes: the similarity by which the pair was chosen
+    synthetic: str  # path within the folder of its set
+    training: str  # likewise
+    orientation: int  # of the training picture, index into `images.ways`
     cosine: float  # of features
-    bits: int  # of 64, in which the perceptual hashes differ
+    bits: int  # number of the 64 bits of the perceptual hashes that differ
     ssim: float
-    pictures: tuple[np.ndarray, np.ndarray]  # uint8 S×S×3, the training picture as orientated
+    pictures: tuple[np.ndarray, np.ndarray]  # uint8 S×S×3; the training picture in `orientation`
 
 
 class Neighbours(NamedTuple):
@@ -33,34 +33,33 @@ class Neighbours(NamedTuple):
 
     features: copies.Nearest
     hashes: copies.Nearest
-    ssim: np.ndarray  # n, with the one by features, as it is turned there
+    ssim: np.ndarray  # n, with the nearest by features, in the same orientation
 
 
 def neighbours(pictures: FeatureSet, train: FeatureSet) -> Neighbours:
     """The nearest training picture of each, in all eight orientations."""
     near = copies.nearest(pictures.rows, train.rows)
     scores = [
-        ssim.similarity(own, images.ways(train.pixels[other])[way])
-        for own, other, way in zip(pictures.pixels, near.picture, near.way, strict=True)
+        ssim.similarity(picture, images.ways(train.pixels[other])[way])
+        for picture, other, way in zip(pictures.pixels, near.picture, near.way, strict=True)
     ]
     return Neighbours(near, copies.nearest(pictures.hashes, train.hashes), np.array(scores))
 
 
 def suspicious(fake: FeatureSet, train: FeatureSet, nearest: Neighbours, most: int) -> list[Pair]:
-    """The `most` synthetic pictures most like a training picture, the worst first.
+    """The `most` synthetic pictures most similar to a training picture, the worst first.
 
-    By features, then by perceptual hashes.
+    First those chosen by features, then those chosen by perceptual hashes.
     """
     names, training_names = fake.pictures.names, train.pictures.names
 
     def pair(by: str, near: copies.Nearest, i: int) -> Pair:
         j, way = near.picture[i], near.way[i]
-        own, other = fake.pixels[i], images.ways(train.pixels[j])[way]
+        pictures = fake.pixels[i], images.ways(train.pixels[j])[way]
         cosine = copies.cosine(fake.rows[i], train.rows[j, way])
         bits = copies.bits(copies.cosine(fake.hashes[i], train.hashes[j, way]))
-        likeness = ssim.similarity(own, other)
-        pictures = (own, other)
-        return Pair(by, names[i], training_names[j], int(way), cosine, bits, likeness, pictures)
+        score = ssim.similarity(*pictures)
+        return Pair(by, names[i], training_names[j], int(way), cosine, bits, score, pictures)
 
     return [
         pair(by, near, int(i))
@@ -69,19 +68,21 @@ def suspicious(fake: FeatureSet, train: FeatureSet, nearest: Neighbours, most: i
     ]
 
 
-def measure(sets: Sets, draws: Sequence[Draw], nearest: Neighbours) -> dict[str, Estimate]:
-    """The measures of sets with training pictures; `nearest`: the synthetic pictures' neighbours.
+def measure_copies(
+    sets: Sets[FeatureSet], draws: Sequence[Draw], nearest: Neighbours
+) -> dict[str, Estimate]:
+    """Measures of copies, with the `nearest` training pictures of the synthetic pictures.
 
-    - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean
-      over the draws at n_half a side: above zero they are nearer to what the model has seen;
-    - copy_rate: share of them nearer than copy_threshold, a cosine of features, to some training
-      picture in any orientation, with its exact binomial interval;
-    - hash_rate: the same by fewer than hash_threshold bits, of 64, in which perceptual hashes
-      differ: it finds what compression makes the features miss;
-    - copy_cosine, hash_bits: the largest cosine and the fewest bits of any pair;
-    - ssim_nearest: mean SSIM of each with its nearest training picture, by features.
+    - fid_gap: Fréchet distance to the test pictures minus that to the training pictures, mean over
+      the draws with n_half on each side; above 0 they are closer to the training pictures;
+    - copy_rate: share whose cosine to a training picture in any orientation exceeds
+      copy_threshold, with an exact binomial interval;
+    - hash_rate: share whose perceptual hash differs from a training picture's in fewer than
+      hash_threshold of 64 bits; it finds copies after compression, which features can miss;
+    - copy_cosine, hash_bits: the largest cosine and the fewest differing bits of any pair;
+    - ssim_nearest: mean SSIM with the nearest training picture by features.
 
-    The test pictures are no copies, so the null of a rate is that of false alarms.
+    Test pictures are not copies, so the null of a rate is the rate of false alarms.
     """
     test, fake, train = sets
     assert train is not None
@@ -111,8 +112,8 @@ def measure(sets: Sets, draws: Sequence[Draw], nearest: Neighbours) -> dict[str,
     }
 
 
-def gap(sets: Sets, draws: Sequence[Draw]) -> Estimate:
-    """`fid_gap` of `measure`."""
+def gap(sets: Sets[FeatureSet], draws: Sequence[Draw]) -> Estimate:
+    """`fid_gap`, as in `measure_copies`."""
     test, fake, train = sets
     assert train is not None
 
@@ -120,10 +121,7 @@ def gap(sets: Sets, draws: Sequence[Draw]) -> Estimate:
         rows, trained = fake.rows[drawn], train.rows[draw.training, 0]
         return frechet.distance(test.rows[draw.one], rows) - frechet.distance(trained, rows)
 
-    gaps = np.array([apart(draw, draw.synthetic) for draw in draws])
-    redrawn = np.array([apart(draw, draw.redrawn) for draw in draws])
-    sides = [(draw.synthetic, draw.redrawn) for draw in draws]
-    value = float(np.mean([gaps, redrawn]))
-    width = distances.whole(draws, test, fake, train) * halves.spread(gaps)
-    influence = halves.influence(gaps - redrawn, sides, fake.strata)
-    return Estimate(value, value - width, value + width, 0.0, influence.noise, influence=influence)
+    first = np.array([apart(draw, draw.synthetic) for draw in draws])
+    again = np.array([apart(draw, draw.redrawn) for draw in draws])
+    over = distances.summarise(sets, draws, first, again, np.zeros(len(draws)))
+    return over.estimate(over.mean)

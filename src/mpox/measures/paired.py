@@ -1,4 +1,4 @@
-"""SSIM of pairs that have nothing in common, as an earlier study had it, and why it says little."""
+"""SSIM of unrelated pairs, as an earlier study reported it, and two values to compare it with."""
 
 import numpy as np
 from tqdm import tqdm
@@ -9,12 +9,12 @@ from mpox.statistics import halves
 from mpox.statistics.estimate import Estimate
 
 
-def measure(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
+def measure_ssim(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
     """Mean SSIM over n_fid pairs.
 
-    - ssim: the i-th real with the i-th synthetic picture by name;
-    - ssim_constant: each real picture with one plain picture of the real set's mean colour;
-    - ssim_real: each real picture with another one, half the set further on.
+    - ssim: the i-th real and the i-th synthetic picture by name;
+    - ssim_constant: each real picture and one plain picture of the real set's mean colour;
+    - ssim_real: each real picture and the one half a set further on.
     """
     n, real = min(len(test), len(fake)), test.pixels
     colour = np.mean([each.mean(axis=(0, 1)) for each in real], axis=0)
@@ -26,10 +26,10 @@ def measure(test: FeatureSet, fake: FeatureSet) -> dict[str, Estimate]:
             for another in [real[(i + len(real) // 2) % len(real)]]
         ]
     )
-    paired, constant, among_real = (float(mean) for mean in scores.mean(axis=0))
+    paired, constant, real_pairs = (float(mean) for mean in scores.mean(axis=0))
     noise = halves.spread(scores[:, 0]) / np.sqrt(n)
     return {
         "ssim": Estimate(paired, noise=noise),
         "ssim_constant": Estimate(constant),
-        "ssim_real": Estimate(among_real),
+        "ssim_real": Estimate(real_pairs),
     }

@@ -1,4 +1,4 @@
-"""What a reviewer looks at: real beside synthetic pictures, and synthetic beside training ones."""
+"""Sheets for reviewers: real and synthetic pictures, and pairs that may be copies."""
 
 import csv
 import io
@@ -10,45 +10,51 @@ import numpy as np
 
 from mpox.core import folders, images
 from mpox.measures.memorisation import Pair
+from mpox.pictures.feature_set import FeatureSet
 
-ROWS, COLUMNS = 8, 4  # of each kind on a contact sheet
+ROWS, COLUMNS = 8, 4  # of each half of a contact sheet
+SHOWN_SIDE = 256  # pixels, largest side of a picture on the contact sheet
 COLUMNS_OF_TABLE = ("by", "synthetic", "training", "orientation", "cosine", "bits", "ssim")
-PAIRS = 3  # side by side in a row
-SIDE = 192  # pixels, of a picture in a pair: room for what is written below it
-LINE = 16  # pixels, the height of a written line
+PAIRS = 3  # in a row
+SIDE = 192  # pixels, of a picture in a pair: wide enough for the caption below
+LINE = 16  # pixels, the height of a line of text
 QUALITY = 95  # of a sheet's JPEG
 
 
-def spread(count: int, rows: int) -> list[int]:
-    """Which of `count` pictures a contact sheet of `rows` shows: evenly spread."""
-    return np.linspace(0, count - 1, rows * COLUMNS).astype(int).tolist()
+def contact(test: FeatureSet, fake: FeatureSet) -> np.ndarray:
+    """Real pictures on the left, as many synthetic ones on the right: uint8 H×W×3.
+
+    The pictures are spread evenly over each set in the order of names.
+    """
+    rows = min(ROWS, len(test) // COLUMNS, len(fake) // COLUMNS)
+    side = min(test.side, SHOWN_SIDE)
+    halves = []
+    for each in (test, fake):
+        places = np.linspace(0, len(each) - 1, rows * COLUMNS).astype(int).reshape(rows, COLUMNS)
+        halves.append(images.sheet([[_at(each.pixels[i], side) for i in row] for row in places]))
+    between = np.full_like(halves[0][:, : side // 4], 255)
+    return np.hstack([halves[0], between, halves[1]])
 
 
-def contact(real: Sequence[np.ndarray], synthetic: Sequence[np.ndarray]) -> np.ndarray:
-    """As many real pictures on the left as synthetic ones on the right, COLUMNS in a row."""
-    left, right = (
-        images.sheet([list(each[i : i + COLUMNS]) for i in range(0, len(each), COLUMNS)])
-        for each in (real, synthetic)
-    )
-    between = np.full_like(left[:, : real[0].shape[1] // 4], 255)
-    return np.hstack([left, between, right])
+def _at(picture: np.ndarray, side: int) -> np.ndarray:
+    return picture if len(picture) == side else images.square(picture, side)
 
 
 def pairs(suspicious: Sequence[Pair]) -> np.ndarray:
-    """Pairs side by side, synthetic left, PAIRS in a row, a few words below each picture."""
+    """Pairs with the synthetic picture on the left, a caption below each picture."""
     cells = []
     for pair in suspicious:
         likeness = (
             f"cosine {pair.cosine:.4f}" if pair.by == "features" else f"{pair.bits} of 64 bits"
         )
-        own = _captioned(pair.pictures[0], (Path(pair.synthetic).name, likeness))
-        other = _captioned(pair.pictures[1], (Path(pair.training).name, f"SSIM {pair.ssim:.3f}"))
-        cells.append(np.hstack([own, other]))
+        left = _captioned(pair.pictures[0], (Path(pair.synthetic).name, likeness))
+        right = _captioned(pair.pictures[1], (Path(pair.training).name, f"SSIM {pair.ssim:.3f}"))
+        cells.append(np.hstack([left, right]))
     return images.sheet([cells[i : i + PAIRS] for i in range(0, len(cells), PAIRS)], gap=8)
 
 
 def write_table(file: Path, suspicious: Sequence[Pair]) -> None:
-    """What `pairs` shows, a row a pair, numbers to six significant digits."""
+    """Write the pairs as CSV, one row for each, with six significant digits."""
     buffer = io.StringIO(newline="")
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(COLUMNS_OF_TABLE)
@@ -59,7 +65,7 @@ def write_table(file: Path, suspicious: Sequence[Pair]) -> None:
 
 
 def _captioned(picture: np.ndarray, words: Sequence[str]) -> np.ndarray:
-    """`picture` at SIDE×SIDE above lines of black on white."""
+    """`picture` at SIDE×SIDE above lines of black text on white."""
     enlarged = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     below = np.full((LINE * len(words) + LINE // 2, SIDE, 3), 255, np.uint8)
     for number, line in enumerate(words, 1):

@@ -4,12 +4,12 @@ import numpy as np
 
 
 def score(features: np.ndarray) -> float:
-    """How many wholly different rows n×d features are worth, in [1, n].
+    """The number of entirely different rows that n×d features are worth, in [1, n].
 
-    exp of the entropy of the eigenvalues λ of K/n, with K the cosines of all pairs (Friedman &
-    Dieng 2023, definition 3.1). The rows at unit length and their transpose have the same ones, so
-    that the smaller product is enough. Unlike a distance it needs no reference, and it falls when a
-    set repeats itself; but it cannot tell variety from noise.
+    exp of the entropy of the eigenvalues of K/n, where K has the cosines of all pairs (Friedman &
+    Dieng 2023, definition 3.1). XXᵀ and XᵀX share their non-zero eigenvalues, so the smaller one is
+    used. The score needs no reference and falls if a set repeats itself, but it cannot tell variety
+    from noise.
     """
     rows = np.asarray(features, np.float64)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""The base model, its LoRA and its loss; captions, resume points, launched processes."""
+"""The base model, its LoRA and its loss; resume points, launched processes."""

@@ -1,4 +1,4 @@
-"""The base model: Stable Diffusion's parts, from a local folder in diffusers' layout."""
+"""The base model: Stable Diffusion from a local folder in diffusers' layout."""
 
 import json
 import logging
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 KIND = "StableDiffusionPipeline"
 NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-SMALL_GPU = 16 * 2**30  # bytes: below, pictures pass through the autoencoder one at a time
-# What the libraries raise on files cut short, and on JSON of another shape than they expect.
+SMALL_GPU = 16 * 2**30  # bytes; a smaller GPU decodes one picture at a time
+# What the libraries raise for truncated files and for JSON of an unexpected shape.
 UNLOADABLE = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError,
 )  # fmt: skip
@@ -26,18 +26,18 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
-    """The pipeline in fp32 on the CPU, safetensors only, without a safety checker.
+    """The pipeline in fp32 on the CPU, from safetensors only, without the safety checker.
 
-    Medical pictures are what a safety checker blacks out. Raises InputError if the folder holds no
-    complete model, or if `resolution` (pixels) does not fit its autoencoder.
+    The safety checker would black out medical pictures. InputError if the folder holds no complete
+    model, or if `resolution` (pixels) does not fit its autoencoder.
     """
-    # A tokenizer that is not there would be loaded as one that knows no word.
+    # If its file is missing, a tokenizer without any word would be loaded.
     words = "tokenizer.json" if (folder / "tokenizer/tokenizer.json").exists() else "vocab.json"
     for name in ("model_index.json", f"tokenizer/{words}"):
         if not (folder / name).is_file():
             raise InputError(
                 f"model.path: {folder} holds no {name}; expected a Stable Diffusion folder in "
-                "diffusers' layout (params/sd15.yaml has SD 1.5 downloaded)"
+                "diffusers' layout (params/sd15.yaml downloads SD 1.5)"
             )
     try:
         index = json.loads((folder / "model_index.json").read_text())
@@ -61,7 +61,7 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
     if pipeline.scheduler.config.prediction_type != "epsilon":
         raise InputError(
             f"model.path: {folder} predicts {pipeline.scheduler.config.prediction_type}; "
-            "expected epsilon, as Stable Diffusion 1.x"
+            "expected epsilon, as in Stable Diffusion 1.x"
         )
     checks.check_resolution(resolution, folder)
     pipeline.set_progress_bar_config(disable=True)
@@ -69,7 +69,7 @@ def load(folder: Path, resolution: int) -> StableDiffusionPipeline:
 
 
 def _network(folder: Path, name: str) -> torch.nn.Module:
-    """One network, all of whose weights are in its file: what is not there would be random."""
+    """One network; InputError if its file lacks a weight, which would otherwise be random."""
     network, loaded = NETWORKS[name].from_pretrained(
         folder,
         subfolder=name,
@@ -81,16 +81,16 @@ def _network(folder: Path, name: str) -> torch.nn.Module:
     if missing := sorted(loaded["missing_keys"]):
         raise InputError(
             f"model.path: {folder / name} lacks {len(missing)} of the network's "
-            f"{len(network.state_dict())} weights, as {missing[0]}"
+            f"{len(network.state_dict())} weights, for example {missing[0]}"
         )
     return network
 
 
 def place(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
-    """To this process's device.
+    """Moves the pipeline to this process's device.
 
-    On a GPU convolutions are fastest with channels last, and where memory is small the autoencoder
-    takes one picture at a time. Neither on the CPU, where bits are promised.
+    On a GPU convolutions use channels last, which is fastest, and with little memory the
+    autoencoder takes one picture at a time. The CPU keeps the defaults, for the same bits.
     """
     device = PartialState().device
     if device.type == "cuda":
@@ -102,13 +102,13 @@ def place(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
 
 
 def move_frozen(pipeline: StableDiffusionPipeline, device: torch.device) -> None:
-    """Autoencoder and text encoder to `device`: on a GPU they hold 0.8 GB that training can use."""
+    """Moves autoencoder and text encoder, 0.8 GB that a training on a GPU can use, to `device`."""
     pipeline.vae.to(device)
     pipeline.text_encoder.to(device)
 
 
 def check_prompt(pipeline: StableDiffusionPipeline, prompt: str, key: str = "prompt") -> None:
-    """InputError for a prompt that the text encoder would cut off; `key` names it in the error."""
+    """InputError for a prompt that the text encoder would truncate; `key` names it in the error."""
     checks.check_prompt(pipeline.tokenizer, prompt, key)
 
 

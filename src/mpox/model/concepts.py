@@ -1,8 +1,7 @@
-"""Encoded pictures with their captions, and what each training step sees of them.
+"""Encoded pictures with their captions, and the samples of each training step.
 
-Order, noise, timestep and posterior draw of a step are functions of (seed, name, step): nothing
-that ran before enters, so a resumed training, or one on more processes, sees what an uninterrupted
-one sees.
+Order, noise, timesteps and posterior draws of a step depend on (seed, name, step) alone, not on
+earlier steps. So a resumed training, or one with more processes, sees the same samples.
 """
 
 import functools
@@ -19,7 +18,7 @@ from mpox.core import seeds
 from mpox.core.picture_set import PictureSet
 from mpox.model import base, latents
 
-VAL_TIMESTEPS = 8  # a held-out picture
+VAL_TIMESTEPS = 8  # for each held-out picture
 VAL_BATCH = 16
 
 
@@ -38,7 +37,7 @@ class Concept:
     """N encoded pictures and their captions."""
 
     posterior: latents.Posterior
-    states: Tensor  # of the distinct captions, and last of the empty one: (K + 1, tokens, width)
+    states: Tensor  # distinct captions, then the empty one: (K + 1, tokens, width)
     caption: Tensor  # the index of each picture's caption in `states`, (N,)
     alphas: Tensor  # ᾱ of every timestep, (T,)
 
@@ -46,14 +45,14 @@ class Concept:
         return len(self.posterior.mean)
 
     def fixed(self, seed: int, timesteps: int = VAL_TIMESTEPS) -> list[Batch]:
-        """Every picture at so many timesteps, spread evenly over the range, with its own caption.
+        """Every picture with its caption at evenly spread timesteps.
 
-        `seed` decides timesteps and noise: the same seed gives the same samples.
+        The same `seed` gives the same timesteps and noise.
         """
         rng = torch.Generator().manual_seed(seed)
         strata = torch.arange(timesteps) + torch.rand((len(self), 1), generator=rng)
         t = (strata * len(self.alphas) / timesteps).long().flatten()
-        t = t.clamp(max=len(self.alphas) - 1)  # 7 + 0.99999999 is 8 in float32
+        t = t.clamp(max=len(self.alphas) - 1)  # in float32, 7 + 0.99999999 is 8
         chosen = torch.arange(len(self)).repeat_interleave(timesteps)
         return [
             self.noised(c, k, rng)
@@ -62,7 +61,7 @@ class Concept:
 
     def noised(self, chosen: Tensor, t: Tensor, rng: torch.Generator) -> Batch:
         """The `chosen` pictures (B,) at timesteps `t` (B,), with noise from `rng`."""
-        # Drawn on the CPU: the same numbers whatever the device.
+        # On the CPU, so that every device gets the same numbers.
         shape = (len(chosen), *self.posterior.mean.shape[1:])
         noise, epsilon = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
         chosen, noise, epsilon, t = (
@@ -74,21 +73,21 @@ class Concept:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A concept's part of every training step; (seed, name, step) decide what it draws."""
+    """A concept's part of every training step; (seed, name, step) determine its samples."""
 
     concept: Concept
     name: str
     seed: int
     batch_size: int
-    weight: float = 1.0  # of its mean loss
+    weight: float = 1.0  # factor of its mean loss
     target: Literal["noise", "base_prediction"] = "noise"
-    caption_dropout: float = 0.0  # share of samples that have the empty caption
+    caption_dropout: float = 0.0  # share of samples with the empty caption
     noise_offset: float = 0.0  # standard deviation of the shift of each channel's noise
 
     def batch(self, step: int) -> Batch:
-        """The samples of a step, each picture once an epoch.
+        """The samples of a step; each picture appears once per epoch.
 
-        The base's prediction is kept where guidance uses it, so its samples have no caption.
+        Base predictions are preserved for the empty caption, which is the one that guidance uses.
         """
         number, size = len(self.concept), self.batch_size
         places = [divmod(place, number) for place in range(step * size, (step + 1) * size)]
@@ -98,7 +97,7 @@ class Lesson:
         batch, empty = self.concept.noised(chosen, t, rng), self.concept.states[-1]
         if self.target == "base_prediction":
             return batch._replace(states=empty.expand_as(batch.states))
-        # Drawn apart: switching either off changes nothing else.
+        # Separate generators: switching either option off changes nothing else.
         if self.noise_offset:
             rng = self._generator("offset", step)
             shift = torch.randn((*batch.epsilon.shape[:2], 1, 1), generator=rng)
@@ -119,9 +118,9 @@ def encode(
     pipeline: StableDiffusionPipeline, pictures: PictureSet, captions: Sequence[str], side: int
 ) -> Concept:
     """The pictures at side×side pixels and their `captions` (N), each encoded once."""
-    of_file = dict(zip(captions, pictures.paths, strict=True))
+    path = dict(zip(captions, pictures.paths, strict=True))
     distinct = list(dict.fromkeys(captions))
-    states = [base.encode_text(pipeline, c, f"the caption of {of_file[c]}") for c in distinct]
+    states = [base.encode_text(pipeline, c, f"the caption of {path[c]}") for c in distinct]
     states.append(base.encode_text(pipeline, "", "no caption"))
     place = {caption: k for k, caption in enumerate(distinct)}
     device = states[0].device
@@ -134,7 +133,7 @@ def encode(
 
 
 def _send(x: Tensor, device: torch.device) -> Tensor:
-    """To `device`; to a GPU from pinned memory, so that the copy does not wait for its kernels."""
+    """Moves x to `device`; pinned memory lets a copy to a GPU proceed beside its kernels."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 

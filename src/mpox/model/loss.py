@@ -1,4 +1,4 @@
-"""The diffusion training loss, a line a formula."""
+"""The diffusion training loss, one line per formula."""
 
 import torch
 from torch import Tensor
@@ -17,5 +17,5 @@ def min_snr_weight(alpha_bar: Tensor, gamma: float) -> Tensor:
 
 
 def mse(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each sample, in float32: (B, C, H, W) → (B,)."""
+    """Mean squared error per sample, in float32: (B, C, H, W) → (B,)."""
     return (predicted.float() - target.float()).square().flatten(1).mean(1)

@@ -1,4 +1,4 @@
-"""The process among those that a launcher started, and what its device can do."""
+"""The place of a process among those that a launcher started, and the precision it supports."""
 
 import logging
 import os
@@ -10,9 +10,9 @@ from mpox.core.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-# What a launcher tells each of its processes.
+# The variables that a launcher sets for each of its processes.
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# Where accelerate takes the model or the batch apart in a way that training here does not know.
+# Ask accelerate to split the model or the batch in ways that this training does not support.
 FOREIGN = (
     "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_MEGATRON_LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG", "ACCELERATE_USE_SAGEMAKER",
@@ -20,10 +20,10 @@ FOREIGN = (
 
 
 def start() -> PartialState:
-    """Where we are among the processes launched; to be called before any work.
+    """Joins the launched processes; call it before any work.
 
-    On a machine without a GPU accelerate joins torchrun's processes only when told to use the CPU.
-    InputError for variables that ask for another way to train, or that no launcher set as a whole.
+    Without a GPU accelerate joins torchrun's processes only if it is told to use the CPU.
+    InputError for variables that ask for unsupported training, or that are only partly set.
     """
     for name in FOREIGN:
         if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
@@ -36,13 +36,13 @@ def start() -> PartialState:
     except (RuntimeError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"the processes launched cannot be joined: {reason}; see docs/scaling.md, or unset "
-            f"{' '.join(LAUNCHER)} to have one"
+            f"the launched processes cannot be joined: {reason}; see docs/hardware.md, or unset "
+            f"{' '.join(LAUNCHER)} to run one process"
         ) from None
 
 
 def _is_launched() -> bool:
-    """Whether a launcher started several processes; InputError if it left half its variables."""
+    """Whether a launcher started several processes; InputError if its variables are incomplete."""
     numbers = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": -1}
     for name, alone in numbers.items():
         value = os.environ.get(name) or str(alone)
@@ -51,16 +51,16 @@ def _is_launched() -> bool:
         numbers[name] = int(value)
     missing = [name for name in LAUNCHER if not os.environ.get(name)]
     if missing and (numbers["WORLD_SIZE"] > 1 or numbers["RANK"] > 0 or numbers["LOCAL_RANK"] >= 0):
-        given = [name for name in LAUNCHER if name not in missing]
+        present = [name for name in LAUNCHER if name not in missing]
         raise InputError(
-            f"{', '.join(given)}: set without {', '.join(missing)}, as if left from another job; "
-            f'unset {" ".join(given)}, or start with LAUNCH="torchrun …" (docs/scaling.md)'
+            f"{', '.join(present)}: set without {', '.join(missing)}, perhaps by an earlier job; "
+            f'unset {" ".join(present)}, or start with LAUNCH="torchrun …" (docs/hardware.md)'
         )
     return numbers["WORLD_SIZE"] > 1
 
 
 def check_precision(key: str, precision: str) -> None:
-    """InputError for fp16 on a CPU, a warning for bf16 there; to be called before any work.
+    """InputError for fp16 on a CPU, and a warning for bf16; call it before any work.
 
     `key` is the parameter's full name.
     """

@@ -1,4 +1,4 @@
-"""What one look at a photo's file finds: its square, its hashes, its tone, or what is wrong."""
+"""Reads a photo once: its square, its hashes, its tone, or why it cannot be used."""
 
 import hashlib
 import multiprocessing
@@ -19,60 +19,55 @@ from mpox.photos import duplicates, keypoints
 from mpox.statistics import tone
 
 
-class Photo(NamedTuple):
-    """What was found in one file; where `reason` says why it cannot be used, the rest is empty."""
+class Inspection(NamedTuple):
+    """What one file shows. If `reason` states why it cannot be used, all else is empty."""
 
     sha256: str = ""  # of the file's bytes
     pixels: str = ""  # SHA-256 of the square's pixels
     hashes: np.ndarray = np.empty(0)  # uint64, WAYS: the square's perceptual hashes
-    look: keypoints.Seen = keypoints.NOTHING  # what a second look for near duplicates needs
+    look: keypoints.Look = keypoints.NOTHING  # for the second search for near duplicates
     tone: float = 0.0  # the square's individual typology angle
     reason: str = ""
-
-    @property
-    def key(self) -> str:
-        """The picture's name from here on: a photo's own name may be a patient's."""
-        return self.sha256[:16]
 
 
 def inspect_all(
     paths: Sequence[Path], squares: Sequence[Path], resolution: int, workers: int | None
-) -> Iterator[Photo]:
-    """Of each photo, in processes, its square written to its place in `squares`."""
+) -> Iterator[Inspection]:
+    """Inspects the photos in several processes and writes each one's square to `squares`."""
     # spawn, the same on every system: a forked worker inherits locks that threads may hold.
     spawn = multiprocessing.get_context("spawn")
     done = 0
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start) as pool:
-        found = pool.map(partial(inspect, resolution), paths, squares, chunksize=4)
+        results = pool.map(partial(inspect, resolution), paths, squares, chunksize=4)
         try:
-            for photo in tqdm(found, "reading photos", len(paths), unit="photo"):
-                yield photo
+            for result in tqdm(results, "reading photos", len(paths), unit="photo"):
+                yield result
                 done += 1
         except BrokenProcessPool:
             raise InputError(
-                f"{line(paths[done])}: reading this photo, or one of the next, ended its "
-                "process (2 GB of memory a core are enough for the largest)"
+                f"{line(paths[done])}: the process that read this photo, or one of the next few, "
+                "was killed, perhaps for want of memory: the largest photos need 2 GB a core"
             ) from None
         finally:
-            pool.shutdown(cancel_futures=True)  # who stops asking waits for no other photo
+            pool.shutdown(cancel_futures=True)  # on an error, read no further photos
 
 
-def inspect(resolution: int, path: Path, out: Path) -> Photo:
-    """Read one photo and write its square to `out`, or say what is wrong with it."""
+def inspect(resolution: int, path: Path, out: Path) -> Inspection:
+    """Reads one photo and writes its square to `out`."""
     try:
         picture = images.read(path)
     except InputError as error:
-        return Photo(reason=str(error).removeprefix(f"{path}: "))
+        return Inspection(reason=str(error).removeprefix(f"{path}: "))
     shorter = min(picture.shape[:2])
     if 2 * shorter < resolution:
-        return Photo(
-            reason=f"is {shorter} pixels across, expected half of resolution ({resolution}) or "
-            f"more: lower resolution to {2 * shorter} or less, or leave such out with "
-            "data.on_invalid: skip"
+        return Inspection(
+            reason=f"is {shorter} pixels across, expected at least half of resolution "
+            f"({resolution}); lower resolution to {2 * shorter} or less, or leave such photos out "
+            "with data.on_invalid: skip"
         )
     square = images.square(picture, min(shorter, 2 * resolution))
     images.write(out, square)
-    return Photo(
+    return Inspection(
         sha256=folders.sha256(path),
         pixels=hashlib.sha256(square.tobytes()).hexdigest(),
         hashes=duplicates.hashes(square),
@@ -82,4 +77,4 @@ def inspect(resolution: int, path: Path, out: Path) -> Photo:
 
 
 def _start() -> None:
-    cv2.setNumThreads(1)  # the processes are as many as the cores
+    cv2.setNumThreads(1)  # there are as many processes as cores

@@ -1,16 +1,15 @@
-"""A second look for near duplicates: does one photo show the same skin as another, turned or cut?
+"""Near duplicates by keypoints: photos that show the same skin, rotated, shifted or cropped.
 
-A perceptual hash sees flips and quarter turns (`duplicates.hashes`), not a turn by 20°, a shear, a
-shift or a crop, as public data sets hold them ready made. Here the same local structure is looked
-for: SIFT keypoints (Lowe 2004) do not change with turn, shift, scale and brightness. Photos that
-share many of them are candidates; they are duplicates where one affine map carries the keypoints of
-one to those of the other, and the pictures agree in their middle once they lie on each other.
+A perceptual hash (`duplicates.hashes`) finds flips and quarter turns, but not a rotation by 20°, a
+shear, a shift or a crop, which public data sets contain as augmentations. SIFT keypoints (Lowe
+2004) do not change with rotation, shift, scale and brightness. Photos that share many of them are
+candidates. Two candidates are duplicates if one affine map takes the keypoints of one to those of
+the other, and if the pictures then agree in their middle.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,30 +19,30 @@ from mpox.core import images
 from mpox.photos.duplicates import components
 
 SIDE = 128  # pixels, at which photos are compared
-MOST = 100  # keypoints of a picture, the strongest, and a few more where some are equally strong
-CONTRAST = 0.01  # of a keypoint, at least: skin is smooth (OpenCV's own value is 0.04)
+MOST = 100  # keypoints of a picture: the strongest, and those that tie with the last of them
+CONTRAST = 0.01  # of a keypoint, at least: skin is smooth (OpenCV's default is 0.04)
 
 TABLES, BITS = 8, 24  # of words
-WORD = (1 << BITS) - 1  # of a picture's number and a word in one integer, the word
-COMMON = 100  # pictures: a word that more of them have says nothing
-CANDIDATES = 6  # a picture is held against
+WORD = (1 << BITS) - 1  # the word's bits in an integer that holds a picture's number and a word
+COMMON = 100  # pictures: a word that more of them share is ignored
+CANDIDATES = 6  # that a picture is compared with
 BLOCK = 256  # rows of votes in memory at once
 
 MUTUAL = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
-APART = 0.45  # of two keypoints' descriptors, both of length 1, at most
-FEWEST = 7  # keypoints that one affine map carries within …
-TOLERANCE = 3.0  # … pixels
+APART = 0.45  # distance of two matching descriptors, both of length 1, at most
+FEWEST = 7  # keypoints, at least, that one affine map takes to their match
+TOLERANCE = 3.0  # pixels between a mapped keypoint and its match
 SCALE = 1.7  # the most an affine map may enlarge or reduce along any axis
-# Cells of pictures laid on each other, in their middle alone: photos share frames, as a black
-# border or a dermatoscope's ring, that would outweigh the skin.
+# Two pictures are compared cell by cell, and only in their middle: a black border or the ring of a
+# dermatoscope, which unrelated photos share, would outweigh the skin.
 MIDDLE, CELL = slice(SIDE // 4, 3 * SIDE // 4), 16  # pixels
 CORRELATION = 0.85  # median over the cells, at least
-UNMOVED = 0.6  # the same where perceptual hashes agree: noise and compression are let through
+UNMOVED = 0.6  # the same if perceptual hashes agree: allows for noise and compression
 OVERLAP = 0.5  # of the cells, at least
 
 
 class Look(NamedTuple):
-    """What is kept of a picture, some 30 kB."""
+    """What the comparison needs of a picture, some 30 kB."""
 
     grey: np.ndarray  # uint8 SIDE×SIDE
     places: np.ndarray  # float32 n×2: x, y in pixels
@@ -55,48 +54,21 @@ NOTHING = Look(
 )
 
 
-class Stored:
-    """A Look at the end of a file, read when asked for: those of 100,000 photos are 3 GB."""
-
-    __slots__ = ("_file", "_parts")
-
-    def __init__(self, file: BinaryIO, look: "Look | Stored") -> None:
-        self._file = file
-        self._parts: list[tuple[int, np.dtype, tuple[int, ...]]] = []
-        start = file.seek(0, os.SEEK_END)
-        for part in (look.grey, look.places, look.descriptors):
-            self._parts.append((start, part.dtype, part.shape))
-            start += file.write(part.tobytes())
-        file.flush()  # what is read is read past the buffer
-
-    def _read(self, k: int) -> np.ndarray:
-        start, dtype, shape = self._parts[k]
-        size = dtype.itemsize * int(np.prod(shape))
-        return np.frombuffer(os.pread(self._file.fileno(), size, start), dtype).reshape(shape)
-
-    grey = property(lambda self: self._read(0))
-    places = property(lambda self: self._read(1))
-    descriptors = property(lambda self: self._read(2))
-
-
-Seen = Look | Stored
-
-
 def describe(square: np.ndarray) -> Look:
     """The keypoints of a square picture, uint8 H×H×3."""
     grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
-    way = cv2.INTER_AREA if len(grey) > SIDE else cv2.INTER_CUBIC
-    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=way)
+    method = cv2.INTER_AREA if len(grey) > SIDE else cv2.INTER_CUBIC
+    grey = cv2.resize(grey, (SIDE, SIDE), interpolation=method)
     sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=CONTRAST, edgeThreshold=20)
-    found, descriptors = sift.detectAndCompute(grey, None)
-    places = np.array([point.pt for point in found], np.float32).reshape(-1, 2)
+    points, descriptors = sift.detectAndCompute(grey, None)
+    places = np.array([point.pt for point in points], np.float32).reshape(-1, 2)
     if descriptors is None:
         descriptors = np.empty((0, 128))
     return Look(grey, places, descriptors.astype(np.uint8))
 
 
-def mirrored(look: Seen) -> Look:
-    """What `describe` would find in the picture mirrored left to right, to within half a pixel."""
+def mirrored(look: Look) -> Look:
+    """The look of the picture mirrored left to right, up to half a pixel."""
     places = look.places * [-1, 1] + [SIDE - 1, 0]
     return Look(
         np.ascontiguousarray(look.grey[:, ::-1]),
@@ -106,19 +78,19 @@ def mirrored(look: Seen) -> Look:
 
 
 def _turned(descriptors: np.ndarray) -> np.ndarray:
-    """Those of the mirror image: 4×4 cells of 8 orientations, relative to the keypoint's own."""
+    """Descriptors of the mirror image: 4×4 cells of 8 orientations, relative to the keypoint's."""
     cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
     return cells.reshape(-1, 128)
 
 
 def near_duplicates(
-    looks: Sequence[Seen], joined: np.ndarray, workers: int | None = None
+    looks: Sequence[Look], joined: np.ndarray, workers: int | None = None
 ) -> list[tuple[int, int]]:
     """Pairs (later, earlier) of indices of pictures that show the same skin.
 
-    joined: n integers, the same where two pictures are known to belong together: of these nothing
-    is asked. A picture is held against the CANDIDATES that share most words with it, and again as
-    long as that joins pictures, since what is joined makes room for other candidates. `workers`
+    joined: n integers, equal for pictures that are known to belong together, which are not
+    compared. A picture is compared with the CANDIDATES that share most words with it, and again as
+    long as this joins pictures, because joined pictures make room for other candidates. `workers`
     threads (default: as many as cores) change no result.
     """
     plain, both = words(looks)
@@ -138,31 +110,31 @@ def near_duplicates(
                 asked = sorted(new - tried)
                 tried.update(asked)
                 same = pool.map(lambda pair: same_skin(looks[pair[0]], looks[pair[1]]), asked)
-                found = [pair for pair, yes in zip(asked, same, strict=True) if yes]
-                joined = components(joined, found)
-                pairs += found
+                duplicates = [pair for pair, yes in zip(asked, same, strict=True) if yes]
+                joined = components(joined, duplicates)
+                pairs += duplicates
             grown = {joined[one] for one, _ in pairs[before:]}
             rows = np.flatnonzero(np.isin(joined, list(grown)))
     return pairs
 
 
-def words(looks: Sequence[Seen]) -> tuple[csr_array, csr_array]:
-    """n×words, each its weight: which each picture's keypoints have, and those of its mirror image.
+def words(looks: Sequence[Look]) -> tuple[csr_array, csr_array]:
+    """n×words, the weights of the words of each picture; and of those of its mirror image as well.
 
     A word is the signs of BITS random projections of a descriptor. Two descriptors at an angle θ
-    share one with probability (1 − θ/π)^BITS (Charikar 2002). In the second matrix a picture has
-    its mirror image's words too. Words of one picture alone, or of too many, are left out.
+    share one with probability (1 − θ/π)^BITS (Charikar 2002). Words of a single picture, or of too
+    many, are left out.
     """
     planes = np.random.default_rng(0).normal(size=(128, TABLES * BITS)).astype(np.float32)
-    planes -= planes.mean(axis=0)  # what all descriptors have in common
+    planes -= planes.mean(axis=0)  # removes what all descriptors have in common
     none, n = np.empty((0, TABLES), np.int32), len(looks)
-    found = [_words(look.descriptors, planes) for look in looks]
-    row = np.repeat(np.arange(n) << BITS, [len(each) for each in found])
-    own = np.concatenate([none, *found])
+    upright = [_words(look.descriptors, planes) for look in looks]
+    row = np.repeat(np.arange(n) << BITS, [len(each) for each in upright])
+    standing = np.concatenate([none, *upright])
     turned = np.concatenate([none, *(_words(_turned(each.descriptors), planes) for each in looks)])
     plain, both = [], []
     for table in range(TABLES):
-        some = np.unique(row | own[:, table])  # of a picture and a word each, in order
+        some = np.unique(row | standing[:, table])  # picture and word in one integer, sorted
         more = np.union1d(some, row | turned[:, table])
         known, count = np.unique(more & WORD, return_counts=True)
         shared = (count > 1) & (count <= COMMON)
@@ -187,10 +159,10 @@ def _matrix(pairs: np.ndarray, known: np.ndarray, weight: np.ndarray, n: int) ->
 def candidates(
     plain: csr_array, both: csr_array, size: np.ndarray, joined: np.ndarray, rows: np.ndarray
 ) -> Iterator[list[int]]:
-    """Of each of `rows` CANDIDATES pictures not `joined` to it that share most words, best first.
+    """For each of `rows`: CANDIDATES pictures that share most words and are not `joined` to it.
 
-    A picture with many words counts less by the root of their number, `size`. Where fewer share
-    any, the picture itself stands.
+    The best comes first. A picture's score is divided by the root of the number of its words,
+    `size`. The picture itself fills the places that are left.
     """
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
@@ -207,17 +179,17 @@ def candidates(
             yield best + [int(row)] * (CANDIDATES - len(best))
 
 
-def same_place(one: Seen, other: Seen, way: int) -> bool:
-    """Whether `one`, lying in that of `images.ways`, is `other` as it stands, but for its noise."""
+def same_place(one: Look, other: Look, way: int) -> bool:
+    """Whether `one`, turned in this of `images.ways`, agrees with `other` except for noise."""
     return _agree(images.ways(one.grey)[way], other.grey, np.eye(2, 3), UNMOVED)
 
 
-def same_skin(one: Seen, other: Seen) -> bool:
-    """Whether `one` or its mirror image, moved by one affine map, is `other` where they overlap."""
+def same_skin(one: Look, other: Look) -> bool:
+    """Whether `one` or its mirror image, under one affine map, agrees with `other`."""
     return any(_laid_over(way, other) for way in (one, mirrored(one)))
 
 
-def _laid_over(one: Seen, other: Seen) -> bool:
+def _laid_over(one: Look, other: Look) -> bool:
     if min(len(one.places), len(other.places)) < FEWEST:
         return False
     matches = [
@@ -257,7 +229,7 @@ def _agree(one: np.ndarray, other: np.ndarray, affine: np.ndarray, least: float)
 
 
 def _detail(grey: np.ndarray) -> np.ndarray:
-    """Without noise and without shading: what lies between 1 and 4 pixels."""
+    """Structures of 1 to 4 pixels: without noise and without shading."""
     fine = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0)
     return fine - cv2.GaussianBlur(fine, (0, 0), 4.0)
 

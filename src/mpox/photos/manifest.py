@@ -1,42 +1,30 @@
-"""What became of every file of a user's folder; it alone has original names."""
+"""What became of every file of a user's folder. Only this file has the original names."""
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from mpox.photos.inspection import Photo
 from mpox.photos.intake import Intake
 
 COLUMNS = ("source", "sha256", "group", "split", "file", "reason")
 
 
-def rows(
-    intakes: Sequence[Intake],
-    looked: Mapping[str, Photo],
-    groups: Mapping[str, str],
-    files: Mapping[str, str],
-    reasons: Mapping[str, str],
-) -> dict[Path, list[str]]:
-    """A row for every file found, photos first: the values of COLUMNS beside its path."""
-    found: dict[Path, list[str]] = {}
-    for name, path in ((name, path) for each in intakes for name, path in each.names.items()):
-        file = files.get(name, "")
-        values = [looked[name].sha256, groups.get(name, ""), file.split("/")[0], file]
-        found[path] = [*values, reasons.get(name, "")]
-    for each in intakes:
-        found |= {path: ["", "", "", "", reason] for path, reason in each.others.items()}
-    return found
-
-
-def write(file: Path, base: Path, found: Mapping[Path, Iterable[str]]) -> None:
-    """The rows, each after its path from `base`."""
-    # surrogateescape: a name that is no UTF-8 is written as the bytes it has on the disk.
+def write(file: Path, base: Path, intake: Intake) -> None:
+    """A row for every file, photos first; `source` is its path from `base`."""
+    # surrogateescape: a name that is not UTF-8 is written as the bytes it has on the disk.
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         plain = csv.writer(stream, lineterminator="\n")
-        # A lone carriage return in a name ends a row for who reads it, but is not quoted by itself.
+        # Readers take a lone carriage return in a name for the end of a row unless it is quoted.
         quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         plain.writerow(COLUMNS)
-        for path, values in found.items():
+        for path, *values in _rows(intake):
             row = [Path(os.path.relpath(path, base)).as_posix(), *values]
             (quoted if "\r" in "".join(row) else plain).writerow(row)
+
+
+def _rows(intake: Intake) -> Iterator[tuple[Path, str, str, str, str, str]]:
+    for photo in intake.photos:
+        yield photo.path, photo.seen.sha256, photo.group, photo.split, photo.file, photo.reason
+    for path, reason in intake.others.items():
+        yield path, "", "", "", "", reason

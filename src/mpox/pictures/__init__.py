@@ -1,1 +1,1 @@
-"""Picture sets with features, and near copies among them."""
+"""Picture sets with features, and near copies between them."""

@@ -1,4 +1,4 @@
-"""Picture sets with the pixels and features that they are compared by."""
+"""Picture sets with the pixels and features used to compare them."""
 
 import hashlib
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The test, the training or the synthetic pictures, each read once for all measures."""
+    """Test, training or synthetic pictures, read once for all measures."""
 
     pictures: PictureSet  # n
-    pixels: np.ndarray  # uint8 n×S×S×3, through the one geometry and codec all are measured in
-    rows: np.ndarray  # float32 n×d features; of training pictures n×8×d, for all `images.ways`
-    hashes: np.ndarray  # float32 n×64 of ±1; of training pictures n×8×64
+    pixels: np.ndarray  # uint8 n×S×S×3, after the crop, resize and encoding common to all sets
+    rows: np.ndarray  # float32 n×d features; n×8×d in all `images.ways` for training pictures
+    hashes: np.ndarray  # float32 n×64 of ±1; n×8×64 for training pictures
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -40,38 +40,41 @@ class FeatureSet:
 
     @property
     def patients(self) -> list[str]:
-        """The patient of each picture, n; where none is known, a patient of its own."""
+        """The patient of each picture, n; an unknown patient counts as one of its own."""
         return self.pictures.patients
 
     @property
     def strata(self) -> list[str]:
-        """The prompt of each picture, if any, n: the number of pictures of a prompt is fixed."""
+        """The prompt of each picture, n. The number of pictures per prompt is fixed."""
         return [row.get("text", "") for row in self.pictures.rows]
 
     def subset(self, places: np.ndarray) -> "FeatureSet":
-        """Those at `places`, in that order."""
+        """The pictures at `places`, in that order."""
         pictures = self.pictures.subset(places.tolist())
         return FeatureSet(pictures, self.pixels[places], self.rows[places], self.hashes[places])
 
     def drawn(self, count: int, rng: np.random.Generator) -> "FeatureSet":
-        """`count` of them at random, in random order."""
+        """`count` random pictures, in random order."""
         return self.subset(rng.permutation(len(self))[:count])
 
 
-class Sets(NamedTuple):
-    """What an evaluation compares."""
+T = TypeVar("T", PictureSet, FeatureSet)
 
-    test: FeatureSet
-    synthetic: FeatureSet
-    training: FeatureSet | None = None  # without them nothing is said of copies
+
+class Sets(NamedTuple, Generic[T]):
+    """The sets that an evaluation compares, with or without features."""
+
+    test: T
+    synthetic: T
+    training: T | None = None  # of the model; without it, copies are not measured
 
     @property
-    def real(self) -> list[FeatureSet]:
+    def real(self) -> list[T]:
         return [self.test] if self.training is None else [self.test, self.training]
 
 
 def choose(pictures: PictureSet, most: int | None, seed: int) -> PictureSet:
-    """At most `most` of the pictures, drawn by `seed`, in the order of their names."""
+    """At most `most` random pictures, in the order of their names."""
     logger.info("%s: %d pictures", pictures.folder, len(pictures))
     if len(pictures) < 2 * halves.FEWEST:
         raise InputError(
@@ -84,8 +87,8 @@ def choose(pictures: PictureSet, most: int | None, seed: int) -> PictureSet:
 def collect(
     pictures: PictureSet, side: int, extractor: features.Extractor, orientations: bool = False
 ) -> FeatureSet:
-    """Pictures at side×side, with features; `orientations`: in all eight, to look for copies."""
-    pixels, number = read(pictures.paths, side), len(pictures)
+    """Pictures at side×side with features, in all eight orientations if copies are looked for."""
+    pixels, number = read_pixels(pictures.paths, side), len(pictures)
 
     def shown() -> Iterator[np.ndarray]:
         for picture in pixels:
@@ -98,15 +101,15 @@ def collect(
     return FeatureSet(pictures, pixels, rows.reshape(shape), hashes)
 
 
-def read(paths: Sequence[Path], side: int) -> np.ndarray:
-    """The pictures, uint8 n×side×side×3, in a file without a name: they may be many gigabytes."""
+def read_pixels(paths: Sequence[Path], side: int) -> np.ndarray:
+    """The pictures, uint8 n×side×side×3, in an unnamed file because they may be many gigabytes."""
     with tempfile.TemporaryFile() as stored:
         pixels = np.memmap(stored, np.uint8, "w+", shape=(len(paths), side, side, 3))
 
     def read(place: int) -> None:
         pixels[place] = images.recode(images.square(images.read(paths[place]), side))
 
-    # Threads, for decoding and resizing leave Python free.
+    # Threads suffice: decoding and resizing release Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(read, range(len(paths))):
             pass
@@ -114,7 +117,7 @@ def read(paths: Sequence[Path], side: int) -> np.ndarray:
 
 
 def fingerprint(sets: Sequence[PictureSet]) -> str:
-    """Of which pictures and patients the real sets are: eight hexadecimal digits."""
+    """Eight hexadecimal digits that identify the pictures of the real sets and their patients."""
     digest = hashlib.sha256()
     for each in sets:
         for path, patient in zip(each.paths, halves.numbered(each.patients), strict=True):

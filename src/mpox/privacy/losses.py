@@ -1,4 +1,4 @@
-"""How much better a photo is denoised with the LoRA than without: what an attacker can measure."""
+"""How much better a photo is denoised with the LoRA than without it: the attacker's score."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from mpox.core.picture_set import PictureSet
 from mpox.model import base, concepts, lora, loss
 from mpox.model.concepts import Batch
 
-NOISES = 4  # a photo; patients rank by four as by eight (docs/metrics.md)
+NOISES = 4  # for each photo; eight rank patients almost alike (docs/results.md)
 
 
 class Target(NamedTuple):
@@ -28,26 +28,26 @@ class Target(NamedTuple):
 
 
 def gains(sets: Mapping[str, PictureSet], target: Target) -> dict[str, np.ndarray]:
-    """By name of set: loss without the LoRA minus loss with it, a mean for each photo (N).
+    """By name of set: the loss without the LoRA minus the loss with it, a mean for each photo (N).
 
-    At noise and timesteps that are the same for both and spread evenly over the range, under each
-    photo's caption. The base's own loss says how hard a photo is, so that what is left is what
-    training has changed (Carlini et al. 2023, section 5.2, have other models in its place).
-    Raises InputError for an empty set and for a LoRA that does not fit.
+    Both use the same noise and timesteps, spread evenly over the range, and the photo's caption.
+    The base model's loss shows how hard a photo is, so the difference is what training changed
+    (Carlini et al. 2023, section 5.2, use other trained models for that). Raises InputError for an
+    empty set and for a LoRA that does not fit the base model.
     """
     pipeline = base.place(base.load(target.model, target.side))
     batches = {}
     for name, pictures in sets.items():
         if not len(pictures):
-            raise InputError(f"{pictures.folder}: holds no picture")
-        words = captions.of(pictures, target.instance_prompt, "train.instance_prompt")
-        concept = concepts.encode(pipeline, pictures, words, target.side)
-        # A function of the set's name: its photos keep their noise whatever the other sets are.
-        fixed = seeds.derive(target.seed, name, "fixed", 0)
-        batches[name] = concept.fixed(fixed, timesteps=NOISES)
-    before = {name: _losses(pipeline.unet, each) for name, each in batches.items()}
+            raise InputError(f"{pictures.folder}: holds no pictures; expected photos")
+        prompts = captions.of(pictures, target.instance_prompt, "train.instance_prompt")
+        concept = concepts.encode(pipeline, pictures, prompts, target.side)
+        # By the name of the set, so that other sets do not change the noise.
+        seed = seeds.derive(target.seed, name, "fixed", 0)
+        batches[name] = concept.fixed(seed, timesteps=NOISES)
+    without = {name: _losses(pipeline.unet, each) for name, each in batches.items()}
     lora.fuse(pipeline, target.adapter)
-    return {name: before[name] - _losses(pipeline.unet, each) for name, each in batches.items()}
+    return {name: without[name] - _losses(pipeline.unet, each) for name, each in batches.items()}
 
 
 @torch.no_grad()

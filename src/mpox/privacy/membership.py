@@ -1,4 +1,4 @@
-"""The membership attack on a LoRA, from folders of photos to numbers."""
+"""The membership attack on a LoRA, from photos to numbers."""
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from mpox.privacy.losses import Target
 from mpox.statistics.estimate import ALL, Metrics
 
 
-def measure(training: PictureSet, test: PictureSet, target: Target) -> Metrics:
-    """What a LoRA trained on `training` gives away of its photos, compared with those in `test`.
+def attack_lora(training: PictureSet, test: PictureSet, target: Target) -> Metrics:
+    """What a LoRA reveals of the patients in `training`, compared with those in `test`.
 
-    As attack.measure has it, patients as the unit, and in `identity` what it is of. Raises
-    InputError for a LoRA that does not fit and for an empty set.
+    Raises InputError for an empty set and for a LoRA that does not fit the base model.
     """
     gains = losses.gains({"training photos": training, "test photos": test}, target)
     members = attack.by_patient(gains["training photos"], training.patients)
@@ -30,5 +29,5 @@ def measure(training: PictureSet, test: PictureSet, target: Target) -> Metrics:
         "noises": losses.NOISES,
     }
     rng = np.random.default_rng(derive(target.seed, "privacy"))
-    measures = attack.measure(members, others, rng)
+    measures = attack.measure_separation(members, others, rng)
     return Metrics({ALL: measures}, identity, headlines={"attack_auc": measures["auc"].value})

@@ -92,7 +92,9 @@ def _collect(
             f"synthetic pictures; expected at least {kit.FEWEST} of each"
         )
     options = {
-        question["name"]: question.get("options", []) for question in kit.questions(settings)
+        question["name"]: question["options"]
+        for question in kit.questions(settings)
+        if "options" in question
     }
 
     def choices(question: str) -> np.ndarray:

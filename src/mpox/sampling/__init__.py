@@ -1,1 +1,1 @@
-"""Drawing pictures: the sampler, what is asked of each picture, its starting noise."""
+"""Drawing pictures: the sampler, the plan of prompts, the starting noise, compilation."""

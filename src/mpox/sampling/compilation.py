@@ -1,4 +1,4 @@
-"""Compilation of the UNet's blocks, asked for by accelerate's variables (docs/scaling.md)."""
+"""Compilation of the UNet's blocks, switched on by accelerate's variables (docs/hardware.md)."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -14,31 +14,31 @@ from mpox.model import checkpoints
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 BLOCKS = (Transformer2DModel, ResnetBlock2D)
-# All blocks share one code object, whose compiled forms are counted together. SD 1.5 has 38 blocks
-# and a step up to four forms of each: two shapes, where micro-batches do not divide it, with the
-# adapter and, for the base's prediction, without. Beyond the limit (torch's is 8) a block would run
-# uncompiled, and nothing but its time would show it.
+# All blocks share one code object, so torch counts their compiled forms together. SD 1.5 has 38
+# blocks, and a step needs up to four forms of each: two batch sizes if micro-batches do not divide
+# the batch, each with and without the adapter. Beyond the limit (8 by default) a block would
+# silently run uncompiled.
 LIMIT = 256
 
 
-def asked() -> TorchDynamoPlugin | None:
-    """What ACCELERATE_DYNAMO_BACKEND and its siblings say; None: nothing is to be compiled."""
+def requested() -> TorchDynamoPlugin | None:
+    """The settings in ACCELERATE_DYNAMO_BACKEND and its siblings; None: compile nothing."""
     plugin = TorchDynamoPlugin()
     return None if plugin.backend == DynamoBackend.NO else plugin
 
 
 def compile_blocks(unet: UNet2DConditionModel) -> None:
-    """Has each residual block and each transformer compiled when first called, where asked for.
+    """If requested, compiles each residual block and each transformer on its first call.
 
-    In place: accelerate's regional compilation wraps modules, and of a wrapped `conv_norm_out`
-    diffusers' `if self.conv_norm_out:` asks the length, a TypeError (pytorch issue 196253). For
-    each shape anew (`dynamic=False`): shapes are few, and code for any shape is slower.
-    What was compiled stays in .checkpoints, for the next run.
+    Blocks are compiled in place. Accelerate's regional compilation wraps modules instead, which
+    ends in a TypeError in diffusers' `if self.conv_norm_out:` (pytorch issue 196253). Each shape
+    is compiled separately (`dynamic=False`): there are few, and code for all shapes is slower.
+    The compiled code stays in .checkpoints for the next run.
     """
-    plugin = asked()
+    plugin = requested()
     if plugin is None:
         return
-    if os.environ.get(CACHE) in (None, default_cache_dir()):  # torch names its own, on import
+    if os.environ.get(CACHE) in (None, default_cache_dir()):  # torch sets its default on import
         os.environ[CACHE] = str((checkpoints.root() / "compiled").resolve())
     torch._dynamo.config.recompile_limit = LIMIT
     for block in unet.modules():
@@ -47,8 +47,8 @@ def compile_blocks(unet: UNet2DConditionModel) -> None:
 
 
 def paused() -> AbstractContextManager:
-    """Within it compiled blocks run as they are: batches that come seldom are not worth compiling.
+    """A context in which blocks run uncompiled, for batches too rare to be worth compiling.
 
-    Compiled before the training step's, they would have its shape taken for a variable one, too.
+    If these were compiled before the training step, torch would also treat its shape as variable.
     """
-    return torch.compiler.set_stance("force_eager") if asked() else nullcontext()
+    return torch.compiler.set_stance("force_eager") if requested() else nullcontext()

@@ -1,10 +1,11 @@
-"""The signal leak: what of a picture still shows through the noise of the first step.
+"""The signal leak: the colour of a picture shows through the noise of the first step.
 
-At Stable Diffusion's last timestep ᾱ = 0.0047, not 0: training shows the network a photo's mean
-colour there, and it learns to read the colour from the noise and not from the prompt. Pure noise
-then says "medium". Sampling from √ᾱ m + √(1−ᾱ) ε, with m as training has it, mends that (Everaert
-et al., "Exploiting the Signal-Leak Bias in Diffusion Models", WACV 2024, eq. 5; here only the mean
-of each latent channel, of which a Gaussian is kept and no photo's own).
+At Stable Diffusion's last timestep ᾱ = 0.0047, not 0. The network therefore sees a photo's mean
+colour even there, and learns to read colour from the noise instead of the prompt. Sampling from
+pure noise then gives medium tones. Starting from √ᾱ m + √(1−ᾱ) ε, with m distributed as in the
+training photos, corrects this (Everaert et al., "Exploiting the Signal-Leak Bias in Diffusion
+Models", WACV 2024, eq. 5). Here m is only the mean of each latent channel. The LoRA's folder stores
+a Gaussian of m, not the colours of single photos.
 """
 
 import json
@@ -21,16 +22,16 @@ from mpox.core import folders, seeds
 from mpox.core.errors import InputError
 
 FILE_NAME = "photos.json"
-FEWEST = 8  # photos of a value: the mean of fewer would nearly be one photo's own
+FEWEST = 8  # photos with a value; a mean of fewer would say much about single photos
 
 
 def fit(latents: Tensor, rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> dict:
-    """What generation needs to know of the training photos, as plain numbers.
+    """The numbers about the training photos that generation needs.
 
-    `latents`: (N, 4, h, w), the photos'; `rows`: their tables' rows. `mean` and `covariance` are
-    of the photos' mean latents (4 numbers a photo), `fields` has for each value of a field how
-    many photos have it and, of FEWEST or more, their mean; `within` is the covariance left within
-    the values; `combinations` counts the values that go together.
+    `latents`: (N, 4, h, w) of the photos; `rows`: their rows in the table. In the result, `mean`
+    and `covariance` describe the photos' mean latents (4 numbers per photo). `fields` has the
+    number of photos for each value of a field and, if there are FEWEST or more, their mean.
+    `within` is the covariance within the values, and `combinations` counts combinations of values.
     """
     means = latents.float().mean((2, 3)).double().cpu().numpy()
     whole = means.mean(0)
@@ -38,14 +39,14 @@ def fit(latents: Tensor, rows: Sequence[Mapping[str, str]], fields: Sequence[str
     left = means - whole
     for field in fields:
         values[field] = {}
-        said = np.array([row[field] for row in rows])
-        for value in sorted(set(said.tolist())):
-            own = said == value
-            enough = int(own.sum()) >= FEWEST
-            centre = means[own].mean(0) if enough else None
-            values[field][value] = {"n": int(own.sum()), "mean": _plain(centre)}
+        column = np.array([row[field] for row in rows])
+        for value in sorted(set(column.tolist())):
+            having = column == value
+            number = int(having.sum())
+            centre = means[having].mean(0) if number >= FEWEST else None
+            values[field][value] = {"n": number, "mean": _plain(centre)}
             if centre is not None:
-                left[own] -= centre - whole
+                left[having] -= centre - whole
     counted = Counter(tuple(row[field] for field in fields) for row in rows)
     return {
         "n": len(means),
@@ -70,32 +71,32 @@ def write(folder: Path, photos: dict) -> None:
 
 
 def read(folder: Path) -> dict:
-    """What `write` wrote; InputError if there is none, as beside a LoRA of another program."""
+    """The numbers that `write` stored; InputError if the file is missing or damaged."""
     file = folder / FILE_NAME
     try:
         return json.loads(file.read_text())
     except FileNotFoundError:
         raise InputError(
-            f"{file}: no such file; expected what train_lora writes beside the LoRA, or "
-            "generate.signal_leak: none and generate.fields: [] or values"
+            f"{file}: no such file; expected the one that train_lora writes beside the LoRA, or "
+            "generate.signal_leak: none and generate.fields: [] or a list of values"
         ) from None
     except ValueError as error:
         raise InputError(f"{file}: not readable as JSON: {error}") from None
 
 
-def draw(photos: dict, asked: Mapping[str, str] | None, seed: int, index: int) -> Tensor:
-    """m of picture `index`: (4,), from all photos, or with `asked` from those of such values.
+def draw(photos: dict, fields: Mapping[str, str] | None, seed: int, index: int) -> Tensor:
+    """m of picture `index`, (4,): from all photos or, with `fields`, from those with these values.
 
-    Of several fields the means' differences add up; a value of fewer than FEWEST photos has none.
+    The shifts of several fields add up; a value of fewer than FEWEST photos gives no shift.
     InputError for a value that no photo has.
     """
     whole = np.array(photos["mean"])
     mean, covariance = whole, photos["covariance"]
-    for field, value in (asked or {}).items():
+    for field, value in (fields or {}).items():
         known = photos["fields"].get(field, {}).get(value)
         if known is None:
             raise InputError(
-                f"generate.signal_leak: field, but no training photo has the {field} {value!r}; "
+                f"generate.signal_leak: field, but no training photo has {field} {value!r}; "
                 f"expected one of {sorted(photos['fields'].get(field, {}))}"
             )
         if known["mean"] is not None:

@@ -1,4 +1,4 @@
-"""Drawing pictures: picture i is a function of (seed, i) in a fixed layout of batches."""
+"""Drawing pictures: picture i depends only on (seed, i) and the fixed layout of batches."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,8 +25,8 @@ from mpox.params import DrawClass, Drawing, Generate
 from mpox.sampling import compilation, leak
 from mpox.sampling import plan as planning
 
-# What each takes beyond the base's own noise schedule. The base's spacing leaves out t = 999, where
-# sampling starts; latents are not confined to [−1, 1], as DDIM would otherwise clip them.
+# Options beyond the base's noise schedule. Trailing timesteps start at t = 999, which the base's
+# own spacing leaves out. Latents may leave [−1, 1], so DDIM must not clip them.
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pndm": (PNDMScheduler, {}),
     "dpm++": (DPMSolverMultistepScheduler, {"timestep_spacing": "trailing"}),
@@ -38,8 +38,7 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "clip_sample": False}),
 }
 
-# What seeds a stage's pictures beside their index. The base alone draws from the same noise as with
-# the LoRA.
+# The purpose in the seeds of a stage's pictures. draw_base starts from the same noise as generate.
 PURPOSE = {"generate": "picture", "draw_base": "picture", "draw_class": "class"}
 
 
@@ -48,34 +47,34 @@ class Request(NamedTuple):
 
     prompt: str
     seed: int  # of its CPU generator
-    mean: Tensor | None = None  # (4,), of the latent whose colour its starting noise shows
+    mean: Tensor | None = None  # (4,), the latent colour mixed into its starting noise
 
 
 class Drawn(NamedTuple):
-    """A batch on the device: reading it waits for a GPU, drawing the next one does not."""
+    """A batch on the device. Reading it waits for the GPU; drawing the next one does not."""
 
     pictures: Tensor  # uint8 (B, H, W, 3)
     finite: Tensor  # one bool
     dtype: torch.dtype  # of the UNet
 
     def read(self) -> np.ndarray:
-        """The pictures on the CPU; NotFinite where a number is none."""
+        """The pictures on the CPU; NotFinite if they contain NaN or infinity."""
         if not self.finite.item():
-            number = str(self.dtype).removeprefix("torch.")
-            remedy = "; expected bf16 or fp32" if number == "float16" else ""
-            raise NotFinite(f"the model gives no finite picture in {number}{remedy}")
+            precision = str(self.dtype).removeprefix("torch.")
+            remedy = "; expected bf16 or fp32" if precision == "float16" else ""
+            raise NotFinite(f"the pictures are not finite in {precision}{remedy}")
         return self.pictures.cpu().numpy()
 
 
 class NotFinite(InputError):
-    """Pictures of NaN: numbers overflowed in the networks, or in the weights."""
+    """Pictures of NaN: the networks or the weights overflowed."""
 
 
 class Words(NamedTuple):
-    """Encoded prompts of a batch, each (B, tokens, width); no negative one without guidance."""
+    """The encoded prompts of a batch, each (B, tokens, width)."""
 
     prompt: Tensor
-    negative: Tensor | None
+    negative: Tensor | None  # None without guidance
 
 
 class Sampler:
@@ -86,23 +85,23 @@ class Sampler:
         self.words: dict[tuple[str, int], Words] = {}
 
     def draw_all(self, folder: Path, requests: Sequence[Request]) -> dict[str, int]:
-        """Draws what is missing of the pictures `00000.png` … in `folder`; returns their seeds.
+        """Draws those of `00000.png` … that `folder` lacks; the seed of each picture by its name.
 
-        A picture's last bits depend on its batch, so batches are always the same ones and the last
-        is padded; with several processes each of N takes every N-th batch.
+        The last bits of a picture depend on its batch. So batches never change, and the last one is
+        padded. Each of N processes draws every N-th batch.
         """
         for prompt in {*(each.prompt for each in requests), self.settings.negative_prompt}:
             base.check_prompt(self.pipeline, prompt)
         folder.mkdir(parents=True, exist_ok=True)
         size, state = self.settings.batch_size, PartialState()
         paths = [folder / f"{i:05d}.png" for i in range(len(requests))]
-        # Shared out before any process looks at what is there: they look at different moments.
-        mine = range(0, len(requests), size)[state.process_index :: state.num_processes]
+        # Before looking for existing files, because the processes look at different moments.
+        starts = range(0, len(requests), size)[state.process_index :: state.num_processes]
         written = Future[None]()
         written.set_result(None)
-        # A batch is written while the next one is drawn: two are in memory at most.
+        # A batch is written while the next one is drawn, so at most two are in memory.
         with ThreadPoolExecutor(1) as writer:
-            for start in tqdm(mine, desc="draw", unit="batch", disable=not state.is_main_process):
+            for start in tqdm(starts, desc="draw", unit="batch", disable=not state.is_main_process):
                 files, batch = paths[start : start + size], [*requests[start : start + size]]
                 if all(file.exists() for file in files):
                     continue
@@ -113,17 +112,14 @@ class Sampler:
         state.wait_for_everyone()
         if missing := sum(not path.exists() for path in paths):
             raise InputError(
-                f"{folder}: {missing} pictures that other processes drew are not there; "
-                "expected one folder that all machines share"
+                f"{folder}: {missing} pictures of other processes are missing; expected one folder "
+                "that all machines share"
             )
         state.wait_for_everyone()  # the first process may remove the folder once all have looked
         return {path.name: each.seed for path, each in zip(paths, requests, strict=True)}
 
     def draw(self, requests: Sequence[Request]) -> Drawn:
-        """One batch, each picture's noise from its own seed.
-
-        The starting noise comes from a CPU generator, so it is the same whatever the device.
-        """
+        """One batch. CPU generators give the starting noise, so it is the same on every device."""
         pipeline, settings = self.pipeline, self.settings
         words = self._words([each.prompt for each in requests])
         scheduler = pipeline.scheduler
@@ -147,9 +143,9 @@ class Sampler:
         return Drawn(eight, pictures.isfinite().all(), pipeline.unet.dtype)
 
     def _start(self, means: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """√ᾱ m + √(1−ᾱ) ε at the sampler's first timestep, as a training picture would be there.
+        """√ᾱ m + √(1−ᾱ) ε at the sampler's first timestep: a training picture noised that far.
 
-        means: (B, 4). ε is the noise that the pipeline would draw by each generator.
+        means: (B, 4). ε is the noise that the pipeline would draw from each generator.
         """
         pipeline = self.pipeline
         pipeline.scheduler.set_timesteps(self.settings.steps)
@@ -164,10 +160,10 @@ class Sampler:
 
     @torch.no_grad()
     def _words(self, prompts: Sequence[str]) -> Words:
-        """A batch's prompts, each distinct one encoded once.
+        """The prompts of a batch; each distinct prompt is encoded once per batch size.
 
-        Row k is row k of its prompt encoded as often as the batch is long: last bits depend on how
-        many rows there are.
+        The last bits of an encoding depend on the number of rows. So a prompt is encoded as a whole
+        batch, and row k of that serves picture k.
         """
         size = len(prompts)
         for prompt in dict.fromkeys(prompts):
@@ -193,59 +189,60 @@ def _write(files: Sequence[Path], drawn: Drawn, requests: Sequence[Request]) -> 
 
 
 def series(prompt: str, number: int, seed: int, purpose: str) -> list[Request]:
-    """So many pictures of one prompt, each with the seed of its index."""
+    """Requests for `number` pictures of one prompt; the index of each gives its seed."""
     return [Request(prompt, seeds.derive(seed, purpose, i)) for i in range(number)]
 
 
 class Job(NamedTuple):
-    """What a stage draws."""
+    """The pictures that a stage draws."""
 
     stage: str  # one of PURPOSE
     model: Path
     settings: Generate | DrawClass
     side: int  # pixels
     seed: int
-    adapter: Path | None = None  # the LoRA's folder; None: the base alone draws
+    adapter: Path | None = None  # the LoRA's folder; None: draw with the base alone
     photos: Path | None = None  # the folder of leak.FILE_NAME, if not `adapter`
 
-    def asked(self) -> tuple[list[planning.Asked], list[Request]]:
-        """Of each picture, what is asked and what is drawn."""
+    def requests(self) -> tuple[list[planning.Entry], list[Request]]:
+        """The entry of the plan for each picture, and the request to draw it."""
         settings, purpose = self.settings, PURPOSE[self.stage]
         if isinstance(settings, DrawClass):
             requests = series(settings.prompt, settings.num_images, self.seed, purpose)
-            return [planning.Asked(settings.prompt, {})] * len(requests), requests
+            return [planning.Entry(settings.prompt, {})] * len(requests), requests
         folder = self.photos or self.adapter
-        wanted = settings.fields == "as_training" or settings.signal_leak != "none"
-        if wanted and folder is None:
+        needed = settings.fields == "as_training" or settings.signal_leak != "none"
+        if needed and folder is None:
+            key = "fields: as_training" if settings.fields == "as_training" else "signal_leak"
             raise InputError(
-                "generate.fields: as_training, or generate.signal_leak, without a LoRA; expected "
-                "signal_leak: none and fields of their own"
+                f"generate.{key} needs a LoRA with its {leak.FILE_NAME}; without one, expected "
+                "signal_leak: none and a list of fields"
             )
-        photos = leak.read(folder) if folder and wanted else None
-        asked, requests = planning.plan(settings, photos), []
-        for index, (prompt, fields) in enumerate(asked):
+        photos = leak.read(folder) if folder and needed else None
+        entries, requests = planning.plan(settings, photos), []
+        for index, (prompt, fields) in enumerate(entries):
             mean = None
             if photos is not None and settings.signal_leak != "none":
                 values = fields if settings.signal_leak == "field" else None
                 mean = leak.draw(photos, values, self.seed, index)
             requests.append(Request(prompt, seeds.derive(self.seed, purpose, index), mean))
-        return asked, requests
+        return entries, requests
 
 
 def draw_folder(job: Job, out: Path) -> None:
-    """A stage's pictures, whole in `out`; a killed run resumes where it was.
+    """Draws the pictures of a stage into `out`, in all processes that a launcher started.
 
-    By all processes that a launcher started.
+    A killed run resumes, and `out` appears only when it is complete.
     """
     process = processes.start()
-    if process.is_main_process:  # on several machines the others may look before DVC clears it
+    if process.is_main_process:  # other machines may look before DVC has cleared the folder
         folders.check_vacant(out)
     processes.check_precision(f"{job.stage}.precision", job.settings.precision)
-    kept = {"settings": job.settings, "resolution": job.side, "seed": job.seed}
-    weights = [job.adapter / lora.FILE_NAME] if job.adapter else []
-    known = [job.photos / leak.FILE_NAME] if job.photos else []
-    inputs = [job.model, *(file for file in weights + known if file.is_file())]
-    work = checkpoints.folder(job.stage, kept, inputs)
+    settings = {"settings": job.settings, "resolution": job.side, "seed": job.seed}
+    files = [job.adapter / lora.FILE_NAME] if job.adapter else []
+    files += [job.photos / leak.FILE_NAME] if job.photos else []
+    inputs = [job.model, *(file for file in files if file.is_file())]
+    work = checkpoints.folder(job.stage, settings, inputs)
     pictures = work / "pictures"
     generate(job, pictures)
     if process.is_main_process:
@@ -255,25 +252,25 @@ def draw_folder(job: Job, out: Path) -> None:
 
 
 def generate(job: Job, folder: Path) -> None:
-    """Draws the pictures in `folder`, from where a killed run left off.
+    """Draws the pictures that `folder` lacks, and writes its table.
 
-    The folder's table has each picture's prompt (`text`), `negative_prompt`, the integer that seeds
-    its CPU generator (`seed`) and the values of the prompt's fields.
+    The table holds each picture's prompt (`text`), `negative_prompt`, the seed of its CPU generator
+    (`seed`) and the values of the prompt's fields.
     """
-    asked, requests = job.asked()
+    entries, requests = job.requests()
     folder.mkdir(parents=True, exist_ok=True)
     drawn = _draw(job, folder, requests) if requests else {}
     if PartialState().is_main_process:
-        fields = list(asked[0].fields) if asked else []
+        fields = list(entries[0].fields) if entries else []
         rows = {
-            name: [each.prompt, job.settings.negative_prompt, seed, *each.fields.values()]
-            for (name, seed), each in zip(drawn.items(), asked, strict=True)
+            name: [entry.prompt, job.settings.negative_prompt, seed, *entry.fields.values()]
+            for (name, seed), entry in zip(drawn.items(), entries, strict=True)
         }
         table.write(folder, ["text", "negative_prompt", "seed", *fields], rows)
 
 
 def _draw(job: Job, folder: Path, requests: list[Request]) -> dict[str, int]:
-    """The pictures of a job; the seed of each by its file's name."""
+    """Draws the pictures of a job; the seed of each by its file name."""
     settings, adapter = job.settings, job.adapter
     pipeline = base.load(job.model, job.side)
     if adapter:
@@ -289,5 +286,6 @@ def _draw(job: Job, folder: Path, requests: list[Request]) -> dict[str, int]:
         if adapter is None or settings.precision == "fp16":
             raise InputError(f"{job.stage}.precision: {error}") from None
         raise InputError(
-            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; expected one less strong"
+            f"{adapter / lora.FILE_NAME}: {error} with this LoRA; lower generate.lora_scale or "
+            "train it with a lower learning rate"
         ) from None

@@ -1,1 +1,1 @@
-"""The LoRA for others: a folder for the Hugging Face Hub, a file for other programs."""
+"""The LoRA and the training set for others: the Hugging Face Hub, other programs, trainers."""

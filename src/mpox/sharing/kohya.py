@@ -1,6 +1,6 @@
 """A LoRA for other programs: kohya's format, which ComfyUI and AUTOMATIC1111 read.
 
-Per layer `lora_down` (A), `lora_up` (B) and `alpha`; they add (alpha/r) B A to the layer's weight.
+Each layer has `lora_down` (A), `lora_up` (B) and `alpha`; programs add (alpha/r) B A to its weight.
 """
 
 import json
@@ -25,19 +25,19 @@ MATRIX = re.compile(r"unet\..+\.lora_[AB]\.weight")
 
 
 def export(folder: Path, file: Path) -> None:
-    """Writes the LoRA in `folder` to `file`, whole or not at all.
+    """Writes the LoRA in `folder` to `file`, atomically.
 
-    Raises InputError for a file that is there already and for a LoRA that the format cannot hold.
+    InputError if the file exists already, and for a LoRA that the format cannot hold.
     """
     if file.suffix != ".safetensors":
         raise InputError(f"{file}: expected a name that ends in .safetensors")
     if file.exists():
-        raise InputError(f"{file}: is there already; remove it or name another")
+        raise InputError(f"{file}: exists already; remove it or choose another name")
     source = folder / lora.FILE_NAME
     weights, config = _read(source)
     rank, alpha = _rank_and_alpha(source, weights, config)
     tensors = {
-        # The converter writes the rank for α.
+        # The converter writes the rank instead of α.
         key: torch.tensor(alpha) if key.endswith(".alpha") else value.contiguous()
         for key, value in convert_state_dict_to_kohya(weights).items()
     }
@@ -46,7 +46,7 @@ def export(folder: Path, file: Path) -> None:
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights by PEFT key, and the adapter's configuration; of an older file there is none."""
+    """The weights by PEFT key, and the adapter's configuration, which older files lack."""
     if not source.is_file():
         raise InputError(f"{source.parent}: holds no {source.name}")
     folders.check_fetched(source)
@@ -58,35 +58,35 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return_lora_metadata=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{source}: no LoRA can be read from it: {error}") from error
+        raise InputError(f"{source}: is not a readable LoRA: {error}") from error
     if alphas is not None:
         raise InputError(f"{source}: is in kohya's format already")
     weights = convert_unet_state_dict_to_peft(stored)
     if any("lora_magnitude_vector" in key for key in weights):
         raise InputError(
-            f"{source}: a DoRA, which programs that read kohya's format apply in different ways; "
-            "train with `train.dora: false` for them, or use the folder in diffusers"
+            f"{source}: is a DoRA, which programs read from kohya's format in different ways; for "
+            "them train with `train.dora: false`, or use the folder in diffusers"
         )
     if others := [key for key in weights if not MATRIX.fullmatch(key)]:
-        raise InputError(f"{source}: {others[0]} is no matrix of a UNet's LoRA")
+        raise InputError(f"{source}: {others[0]} does not belong to a LoRA of the UNet alone")
     return weights, config or {}
 
 
 def _rank_and_alpha(
     source: Path, weights: dict[str, Tensor], config: dict[str, Any]
 ) -> tuple[int, float]:
-    """The rank r, and the α for which α/r is the LoRA's scale: of rsLoRA, √r times its own."""
+    """The rank r, and the α for which α/r is the scale; for rsLoRA, √r times the trained α."""
     ranks = {len(value) for key, value in weights.items() if "lora_A" in key}
     if len(ranks) != 1 or config.get("unet.alpha_pattern"):
         raise InputError(f"{source}: expected the same rank and α in every layer")
     (rank,) = ranks
-    alpha = config.get("unet.lora_alpha", rank)  # without a configuration the scale is 1
+    alpha = config.get("unet.lora_alpha", rank)  # the scale is 1 without a configuration
     return rank, alpha * math.sqrt(rank) if config.get("unet.use_rslora") else float(alpha)
 
 
 def _metadata(folder: Path, name: str, rank: int, alpha: float, kernels: bool) -> dict[str, str]:
-    """What programs show of a file: kohya's `ss_` keys, and those of modelspec 1.0.0."""
-    said = {
+    """The metadata that programs show: kohya's `ss_` keys, and those of modelspec 1.0.0."""
+    metadata = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(alpha),
@@ -99,6 +99,6 @@ def _metadata(folder: Path, name: str, rank: int, alpha: float, kernels: bool) -
         "modelspec.title": name,
     }
     if kernels:  # larger than 1 × 1
-        said["ss_network_args"] = json.dumps({"conv_dim": str(rank), "conv_alpha": str(alpha)})
+        metadata["ss_network_args"] = json.dumps({"conv_dim": str(rank), "conv_alpha": str(alpha)})
     prompt = card.read(folder).get("instance_prompt")
-    return said | ({"modelspec.trigger_phrase": prompt} if prompt else {})
+    return metadata | ({"modelspec.trigger_phrase": prompt} if prompt else {})

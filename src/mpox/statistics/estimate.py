@@ -1,12 +1,11 @@
-"""A number with what it means: its interval, what real pictures get in its place, its noise.
+"""`Estimate`, a number with its interval, null and noise; `Metrics`, all numbers of a stage.
 
-And `Metrics`, the numbers of a stage. Their file in metrics/ is a few headlines, the scalars that
-`dvc metrics diff` shows, above tables: lists of records, which DVC leaves out and
-`pandas.DataFrame` takes. This is the one place that writes and reads it.
+A file in metrics/ begins with a few headlines, the scalars that `dvc metrics diff` shows. Tables
+follow: lists of records, which DVC leaves out and `pandas.DataFrame` takes. Only this module writes
+and reads these files.
 """
 
 import json
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,28 +18,30 @@ from mpox.core import folders
 from mpox.core.errors import InputError
 
 Z = 1.96  # standard deviations, for an interval of 95 %
-ALL = "all"  # the group of what is measured of all pictures
+ALL = "all"  # the group of all pictures
 FIELDS = ("value", "low", "high", "null", "noise", "null_margin")  # of an estimate's record
 NOTHING = {"ran": False}  # the file of a stage that had nothing to measure
 
 
 class Influence(NamedTuple):
-    """How much each synthetic picture moves a measure, by which its noise is known.
+    """How much each synthetic picture moves a measure: the source of the measure's noise.
 
-    Two runs whose pictures are drawn by the same seeds are more alike than by others: the influence
-    of a picture on their difference is the difference of its influences.
+    Two runs that draw with the same seeds have more similar pictures than others. The influence of
+    a picture on their difference is the difference of its influences.
     """
 
-    pictures: Sequence[float]  # n; none of sets too large for it: then the draws alone count
-    strata: Sequence[Hashable]  # n: of each of which there is a number laid down
-    draws: Sequence[float] = ()  # what each draw of halves that they are estimated from had …
-    chance: float = 0.0  # … and times what their variance is in each influence squared; or in all
-    twice: float = 0.0  # of their squares' sum, what counts twice what two pictures do together
+    pictures: Sequence[float]  # n; empty for large sets, whose noise is that of the draws
+    strata: Sequence[Hashable]  # n; the number of pictures in each stratum is fixed
+    draws: Sequence[float] = ()  # the measure's differences between halves, one for each draw
+    # Times the variance of `draws`: the sampling variance of each influence (or, without
+    # `pictures`, of the measure).
+    chance: float = 0.0
+    twice: float = 0.0  # the part of the sum of squares that counts effects of pairs twice
 
     def minus(self, other: "Influence") -> "Influence":
-        """On the difference of a measure in two sets of as many pictures, in as many draws.
+        """The influence on the difference of two sets with equal numbers of pictures and draws.
 
-        What two pictures do together is not known of a difference, and stays counted twice.
+        The effects of pairs on a difference are unknown, and stay counted twice.
         """
         pairs = ((self.pictures, other.pictures), (self.draws, other.draws))
         pictures, draws = ([a - b for a, b in zip(*pair, strict=True)] for pair in pairs)
@@ -51,17 +52,17 @@ class Influence(NamedTuple):
     def noise(self) -> float:
         """Half the width of a 95 % interval over other pictures of the same strata.
 
-        The variance of a sum of n independent pictures of which each stratum has a fixed number
-        (Cochran 1977, eq. 5.6), less what few draws alone would give it (Wager, Hastie & Efron
-        2014, eq. 7), and never below what they can resolve. Strata of one picture count as one.
+        The variance of a sum over n independent pictures, with a fixed number in each stratum
+        (Cochran 1977, eq. 5.6), minus the Monte Carlo variance of few draws (Wager, Hastie & Efron
+        2014, eq. 7), and never below what the draws resolve. Strata of one picture are pooled.
         """
         by_chance = self.chance * pvariance(self.draws) if self.draws else 0.0
         if not self.pictures:
             return Z * sqrt(by_chance)
-        sizes, own = Counter(self.strata), defaultdict(list)
+        sizes, strata = Counter(self.strata), defaultdict(list)
         for name, influence in zip(self.strata, self.pictures, strict=True):
-            own[name if sizes[name] > 1 else None].append(influence)
-        total = sum(variance(each) * len(each) for each in own.values() if len(each) > 1)
+            strata[name if sizes[name] > 1 else None].append(influence)
+        total = sum(variance(each) * len(each) for each in strata.values() if len(each) > 1)
         n = len(self.pictures)
         least = sqrt(2 * n) * by_chance
         return Z * sqrt(max(total - self.twice - n * by_chance, least, 0.0))
@@ -69,25 +70,25 @@ class Influence(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure's value and what it is read with; NaN is what is not known."""
+    """The value of a measure, and what it must be compared with; NaN is unknown."""
 
     value: float
     low: float = nan  # an interval of 95 %: `value` ± the chance in value − null
     high: float = nan
-    null: float = nan  # of held-out real pictures in the place of synthetic ones
-    noise: float = nan  # half the width of an interval over other synthetic pictures alone
-    null_margin: float = nan  # half the width of the null's own, where `low` and `high` lack it
-    influence: Influence | None = None  # what `noise` is made of, where pictures can be told apart
+    null: float = nan  # the value for held-out real pictures instead of synthetic ones
+    noise: float = nan  # half the width of an interval over other synthetic pictures only
+    null_margin: float = nan  # half the width of the null's interval, if `low`, `high` lack it
+    influence: Influence | None = None  # the source of `noise`, if single pictures have one
 
     @property
     def unit(self) -> float:
-        """The chance in value − null: the interval's width towards the null, and the null's own."""
+        """The chance in value − null: the interval's width towards the null, and its margin."""
         width = self.high - self.value if self.null > self.value else self.value - self.low
         return width if isnan(self.null_margin) else hypot(width, self.null_margin)
 
     @property
     def off(self) -> float:
-        """value − null in `unit`s: −1 … 1 is what chance alone may give."""
+        """value − null in `unit`s; chance alone gives −1 to 1."""
         difference = self.value - self.null
         if not self.unit:
             return copysign(inf, difference) if difference else 0.0
@@ -95,26 +96,26 @@ class Estimate:
 
     @property
     def like_real(self) -> bool:
-        """Whether held-out pictures' value is no further off than chance puts it."""
+        """Whether the difference from held-out real pictures is within chance."""
         return abs(self.off) <= 1
 
     def record(self) -> dict[str, float | None]:
-        """As JSON takes it: None is what is not known, the influence is left out.
+        """For JSON: None is unknown, and the influence is left out.
 
-        Numbers have six significant digits: what is left of a float32 network's precision.
+        Numbers have six significant digits, the precision of a float32 network's features.
         """
         return {name: round_to(getattr(self, name), 6) for name in FIELDS}
 
 
 def round_to(value: float, digits: int) -> float | None:
-    """To so many significant digits, integers as they are; None in the place of NaN."""
+    """To `digits` significant digits; integers are unchanged, and NaN becomes None."""
     if isinstance(value, int):
         return value
     return None if isnan(value) else float(f"{value:.{digits}g}")
 
 
 def influence_to_json(influence: Influence) -> dict[str, Any]:
-    """Numbers to six significant digits; strata as numbers, in order of appearance."""
+    """Numbers have six significant digits; strata become numbers, in order of appearance."""
     place: dict[Hashable, int] = {}
     return {
         "pictures": [round_to(each, 6) for each in influence.pictures],
@@ -127,14 +128,14 @@ def influence_to_json(influence: Influence) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a stage measured. Without estimates and counts it had nothing to measure.
+    """All numbers of a stage. A stage with nothing to measure has no estimates and no counts.
 
-    A group is ALL, a value of a column ("tone: dark"), or what the stage tells apart, as the arms
+    A group is ALL, a value of a column ("tone: dark"), or another part of a stage, such as an arm
     of a trial.
     """
 
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # by group, name
-    identity: Mapping[str, Any] = field(default_factory=dict)  # of what was measured
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what was measured
     counts: Mapping[str, float] = field(default_factory=dict)
     headlines: Mapping[str, float] = field(default_factory=dict)  # for DVC's tables
     source: str = field(default="metrics", compare=False)  # the file, for messages
@@ -163,7 +164,7 @@ class Metrics:
         }
 
     def to_json(self) -> str:
-        """A headline or a record a line; headlines to four significant digits."""
+        """One line for each headline and record; headlines have four significant digits."""
         if not self.ran:
             return json.dumps(NOTHING) + "\n"
         headlines = {name: round_to(value, 4) for name, value in self.headlines.items()}
@@ -187,22 +188,22 @@ class Metrics:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """As `parse` reads its content; InputError where there is no such file."""
+        """The numbers in a file; InputError if it is missing or `parse` rejects it."""
         try:
             return cls.parse(file.read_bytes(), str(file))
         except FileNotFoundError:
-            raise InputError(f"{file}: not found; expected what dvc repro writes") from None
+            raise InputError(f"{file}: not found; dvc repro writes it") from None
 
     @classmethod
     def parse(cls, content: bytes, source: str) -> Self:
-        """What `to_json` wrote; InputError for anything else, and for an earlier layout."""
-        found, tables = from_json(content, source), {}
-        if isinstance(found, dict):
-            tables = {name: rows for name, rows in found.items() if isinstance(rows, list)}
-        if not tables and found != NOTHING:
+        """The numbers that `to_json` wrote; InputError for anything else."""
+        parts, tables = from_json(content, source), {}
+        if isinstance(parts, dict):
+            tables = {name: rows for name, rows in parts.items() if isinstance(rows, list)}
+        if not tables and parts != NOTHING:
             raise InputError(
-                f"{source}: has the layout from before {_since()}; expected metrics written since "
-                "(by dvc repro, of readers' answers by python -m stages.reading)"
+                f"{source}: is not in this version's layout; expected metrics written by dvc repro "
+                "(or, for readers' answers, by python -m stages.reading)"
             )
         estimates: dict[str, dict[str, Estimate]] = {}
         for record in tables.get("estimates", ()):
@@ -212,23 +213,13 @@ class Metrics:
             {record["name"]: record["value"] for record in tables.get(name, ())}
             for name in ("identity", "counts")
         )
-        headlines = {name: value for name, value in found.items() if name not in (*tables, "ran")}
+        headlines = {name: value for name, value in parts.items() if name not in (*tables, "ran")}
         return cls(estimates, identity, counts, headlines, source)
 
 
 def from_json(content: bytes, source: str) -> Any:
-    """InputError for what is no JSON, as after a merge with conflicts."""
+    """InputError for invalid JSON, such as a file with merge conflicts."""
     try:
         return json.loads(content)
     except ValueError as error:
-        raise InputError(f"{source}: no JSON: {error}") from None
-
-
-def _since() -> str:
-    """When the layout changed: the first commit whose metrics have it, if git knows of one."""
-    command = ["git", "log", "--reverse", "--format=%h", '-S"estimates": [', "--", "metrics"]
-    try:
-        commits = subprocess.run(command, capture_output=True, text=True).stdout.split()
-    except OSError:  # no git
-        commits = []
-    return f"commit {commits[0]}" if commits else "this version"
+        raise InputError(f"{source}: invalid JSON: {error}") from None

@@ -1,10 +1,10 @@
-"""Halves of a set of pictures that share no patient, and what their spread says.
+"""Halves of a set of pictures that share no patient: the null and the noise of a measure.
 
-Real against real, half against half, is the null of every measure: what it shows where there is
-nothing to see. The same halves give its noise. Half of n rows without replacement vary about the
-whole set's value as the whole set's value varies from one set of n to the next (the delete-half
-jackknife, Shao & Wu 1989), and since whole patients are left out, pictures of one patient do not
-count as independent. A bootstrap would repeat rows, which alone raises a Fréchet distance.
+One half of the real pictures compared with the other is the null of every measure, its value where
+nothing differs. The same halves give its noise. Half of n rows drawn without replacement vary
+around the value of the whole set as that value varies between sets of n (the delete-half jackknife,
+Shao & Wu 1989). Whole patients are left out, so pictures of one patient do not count as
+independent. A bootstrap would repeat rows, which raises a Fréchet distance by itself.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,8 +14,8 @@ import numpy as np
 from mpox.statistics.estimate import Influence, Z
 
 DRAWS = 200  # pairs of halves for a mean and its noise
-MOST = 500  # rows of a half: what a draw costs has an end, however many pictures there are
-FEWEST = 2  # pictures of a half: a covariance
+MOST = 500  # rows of a half: limits the cost of a draw for large sets
+FEWEST = 2  # pictures of a half, for a covariance
 
 
 def draw(
@@ -23,9 +23,9 @@ def draw(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """`draws` pairs of index arrays, all of one length h ≤ ⌊n/2⌋, that share no group.
 
-    groups: the patient of each of n rows. In random order, each patient goes to the smaller side;
-    every side is then cut to the smallest of all by leaving out random rows. h is 0 if all rows
-    are one patient's.
+    groups: the patient of each of n rows. Patients, in random order, go to the smaller side; all
+    sides are then cut to the size of the smallest by leaving out random rows. h is 0 if all rows
+    belong to one patient.
     """
     patient = numbered(groups)
     rows = [np.flatnonzero(patient == p) for p in range(max(patient) + 1)]
@@ -36,22 +36,22 @@ def draw(
 
 
 def numbered(groups: Sequence[str]) -> np.ndarray:
-    """Each row's group as a number, in order of appearance: no name changes anything."""
-    _, first, found = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[found]
+    """Each row's group as a number, in order of appearance, so that names change no result."""
+    _, first, group = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[group]
 
 
 def spread(values: np.ndarray) -> float:
-    """Half the width of a 95 % interval, from a measure's values on random halves."""
+    """Half the width of a 95 % interval, from the values of a measure on random halves."""
     return Z * float(np.std(values, ddof=1))
 
 
 def scale(h: int, groups: int) -> float:
-    """What the spread over halves of h rows is multiplied by, for sets of as many `groups`.
+    """The factor from the spread over halves of h rows to that of a set with `groups` patients.
 
-    1 for halves proper. Parts of MOST rows of larger sets vary more than the whole, by a factor of
-    √(n/h − 1) for n independent rows, and here no more than n groups are counted as such; and a
-    mean over DRAWS of them has some of that chance left.
+    1 for true halves. Parts of MOST rows vary more than a larger set does, by √(n/h − 1) for n
+    independent rows; only patients count as independent here. A mean over DRAWS parts keeps some of
+    that variance.
     """
     if h < MOST or groups <= 2 * h:
         return 1.0
@@ -63,33 +63,32 @@ def influence(
     sides: Sequence[tuple[np.ndarray, np.ndarray]],
     strata: Sequence[Hashable],
 ) -> Influence:
-    """How much each of n rows, of `strata` (n), moves a measure's mean over the halves.
+    """How much each of n rows, of `strata` (n), moves the mean of a measure over the halves.
 
-    differences: a measure on one h-row side of the set minus the same on another, for each of the
-    B pairs `sides`, the rest of what is measured being the same for both. How much row i moves the
-    measure is their covariance with w (1 where i is on the first side, −1 on the second, 0 on
-    neither): the infinitesimal jackknife of a mean over subsamples (Wager, Hastie & Efron 2014,
-    eq. 5). Of more than 2·MOST rows only the differences' own variance is known, as that of a mean
-    of h rows minus that of h others.
+    differences: for each of the B pairs `sides`, the measure on one side of h rows minus the
+    measure on the other, with everything else equal. Row i moves the measure by their covariance
+    with w (1 if i is on the first side, −1 on the second, 0 on neither): the infinitesimal
+    jackknife of a mean over subsamples (Wager, Hastie & Efron 2014, eq. 5). For more than 2·MOST
+    rows only the variance of the differences is known, that of one mean of h rows minus another.
     """
     h, draws, n = len(sides[0][0]), len(sides), len(strata)
-    if n > 2 * MOST:  # h of n rows, so few draws say nothing of single ones
+    if n > 2 * MOST:  # a row is in too few draws to estimate its influence
         return Influence((), (), differences.tolist(), h / (2 * n))
     w = np.zeros((draws, n))
     for row, (one, other) in zip(w, sides, strict=True):
         row[one], row[other] = 1, -1
-    share = 2 * h / n  # of the rows that a draw looks at
-    found = h / n * (differences @ w) / (draws * share)
+    share = 2 * h / n  # of the rows, in each draw
+    influences = h / n * (differences @ w) / (draws * share)
     chance = (h / n) ** 2 / (draws * share)
-    return Influence(found.tolist(), strata, differences.tolist(), chance)
+    return Influence(influences.tolist(), strata, differences.tolist(), chance)
 
 
 def influence_of_pairs(sums: np.ndarray, squares: float, strata: Sequence[Hashable]) -> Influence:
     """How much each of n rows, of `strata` (n), moves the mean over all pairs i ≠ j of p_ij = p_ji.
 
-    sums: Σⱼ p_ij of each row (n); squares: Σ p_ij² of all pairs. The variance of such a U-statistic
-    of order 2 (Hoeffding 1948, eq. 5.13) is that of its projection on single rows and of what is
-    left of pairs; squares of estimated influences count the latter twice.
+    sums: Σⱼ p_ij for each row (n); squares: Σ p_ij² over all pairs. The variance of such a
+    U-statistic of order 2 (Hoeffding 1948, eq. 5.13) has a part from single rows and a part from
+    pairs; the squares of estimated influences count the latter twice.
     """
     n = len(sums)
     means = sums / (n - 1)

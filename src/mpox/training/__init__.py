@@ -1,1 +1,1 @@
-"""Training the LoRA."""
+"""The training of the LoRA."""

@@ -1,7 +1,6 @@
-"""Training curves: dvclive always, Weights & Biases beside it if `WANDB_PROJECT` is set.
+"""Training curves: always with dvclive, and with Weights & Biases if `WANDB_PROJECT` is set.
 
-Nothing that differs between two runs of the same inputs (times, memory) is written here: DVC hashes
-these files.
+DVC hashes these files, so they hold nothing that differs between equal runs, such as times.
 """
 
 import csv
@@ -23,7 +22,7 @@ History = list[tuple[int, dict[str, float]]]  # (step, values by name) in the or
 
 
 class Curves:
-    """A context manager that logs numbers by step into `folder`, made anew from `history`."""
+    """A context manager that logs numbers by step into `folder`, after rewriting `history`."""
 
     def __init__(self, folder: Path, settings: Train, history: History, main_process: bool):
         self.folder, self.settings, self.main_process = folder, settings, main_process
@@ -35,7 +34,7 @@ class Curves:
         self.wandb: Any = None
         if self.main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
-            # dvclive would otherwise rewrite the root dvc.yaml in mid-run.
+            # Otherwise dvclive would rewrite the root dvc.yaml during the run.
             self.live = Live(str(self.folder), dvcyaml=None, save_dvc_exp=False)
         for step, values in self.logged:
             self.log(step, values)
@@ -60,7 +59,7 @@ class Curves:
             self.wandb.log(values, step=step)
 
     def show(self, step: int, folder: Path) -> None:
-        """Validation pictures, to Weights & Biases alone: dvclive's folder is in git."""
+        """Logs validation pictures, not to dvclive, whose folder is in git."""
         if self.wandb:
             import wandb
 
@@ -68,7 +67,7 @@ class Curves:
             self.wandb.log({"validation": pictures}, step=step)
 
     def draw(self, file: Path) -> None:
-        """The curves as one picture: DVC's own plots need a network to show."""
+        """Draws the curves as one picture; DVC's plots need a network connection."""
         if not self.live:
             return
         figure = Figure(figsize=(8, 6), layout="constrained")
@@ -88,9 +87,9 @@ class Curves:
 
 
 def check_tracker() -> None:
-    """InputError if Weights & Biases is wanted and would fail; to be called before any work.
+    """InputError if Weights & Biases is requested and would fail; call it before any work.
 
-    Asks its server, some 10 s at most, unless WANDB_MODE says offline or disabled.
+    It asks the server, for about 10 s at most, unless WANDB_MODE is offline or disabled.
     """
     if not os.environ.get("WANDB_PROJECT"):
         return
@@ -99,29 +98,31 @@ def check_tracker() -> None:
         online = wandb.setup().settings.mode not in ("offline", "dryrun", "disabled")
         if online and not wandb.login(verify=True, prompt=False):
             raise wandb.Error("there is no login")
-    except (wandb.Error, ValueError) as error:  # the latter of an unknown WANDB_MODE
-        raise _untracked(error) from None
+    except (wandb.Error, ValueError) as error:  # ValueError: an unknown WANDB_MODE
+        raise _unusable(error) from None
 
 
 def _import() -> Any:
     try:
         import wandb
     except ImportError:
-        raise InputError("WANDB_PROJECT is set but wandb is not installed") from None
+        raise InputError(
+            "WANDB_PROJECT: is set, but wandb is not installed; install it or unset WANDB_PROJECT"
+        ) from None
     return wandb
 
 
-def _untracked(error: Exception) -> InputError:
+def _unusable(error: Exception) -> InputError:
     reason = " ".join(str(error).split()).rstrip(".")
     return InputError(
-        f"WANDB_PROJECT: Weights & Biases cannot be used: {reason}; run `wandb login`, or where "
-        "its server is out of reach set WANDB_MODE=offline, or unset WANDB_PROJECT"
+        f"WANDB_PROJECT: Weights & Biases cannot be used: {reason}; run `wandb login`, or set "
+        "WANDB_MODE=offline if its server is out of reach, or unset WANDB_PROJECT"
     )
 
 
 def _weights_and_biases(work: Path, settings: Train) -> Any:
     wandb = _import()
-    # A resumed run goes on in the same one; its offline files must outlive the checkpoint's folder.
+    # A resumed training continues the same run, whose offline files must outlive the resume point.
     identity = work / "wandb-id"
     if not identity.exists():
         identity.write_text(secrets.token_hex(4))
@@ -133,4 +134,4 @@ def _weights_and_biases(work: Path, settings: Train) -> Any:
             dir=os.environ.get("WANDB_DIR", os.environ.get("DVC_ROOT", ".")),
         )
     except wandb.Error as error:
-        raise _untracked(error) from None
+        raise _unusable(error) from None

@@ -24,19 +24,19 @@ from mpox.training.learner import Adapter, Learner, find_micro_batch, make_accel
 
 logger = logging.getLogger(__name__)
 
-LOG_STEPS = 10  # between points of the training curve, each of which waits for the device
+LOG_STEPS = 10  # between points of the training curve; each point waits for the device
 
 
 class Sets(NamedTuple):
-    """What a training sees."""
+    """The pictures of a training."""
 
     photos: PictureSet  # the training photos and their variants
     held_out: PictureSet
-    class_pictures: PictureSet | None  # needed where prior_preservation asks for them
+    class_pictures: PictureSet | None  # needed if prior_preservation uses them
 
 
 class Recipe(NamedTuple):
-    """How a training goes, beside the pictures."""
+    """All other inputs of a training."""
 
     model: Path
     settings: Train
@@ -45,11 +45,11 @@ class Recipe(NamedTuple):
 
 
 def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
-    """Trains in `work`, from its checkpoint if one is there; returns the folder of the result.
+    """Trains in `work`, from its resume point if there is one; returns the folder of the result.
 
-    That holds `lora/` (the weights chosen by `settings.select`, a model card, `checkpoint-N/`,
-    validation pictures, what leak.fit says of the photos) and `curves/`. Captions are those of
-    captions.of. Raises InputError for input that does not fit and for a loss that diverges.
+    The result holds `lora/` (the weights that `settings.select` selects, a model card,
+    `checkpoint-N/`, validation pictures, the numbers of leak.fit) and `curves/`. InputError for
+    unsuitable input and for a diverging loss.
     """
     model, settings, side, seed = recipe
     accelerator, micro_batch = make_accelerator(settings), find_micro_batch()
@@ -59,7 +59,7 @@ def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
     lessons, held_out = _encode(pipeline, sets, recipe)
     photos = _describe(sets.photos, lessons[0].concept, settings)
     learner = Learner(pipeline.unet, settings, accelerator, seed, micro_batch)
-    base.move_frozen(pipeline, torch.device("cpu"))  # pictures and prompts are encoded
+    base.move_frozen(pipeline, torch.device("cpu"))  # no longer needed: everything is encoded
     result, started = work / "result", time.perf_counter()
     preview = Drawing(
         prompt=settings.validation_prompt,
@@ -70,7 +70,7 @@ def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
     requests = sampler.series(preview.prompt, preview.num_images, seed, "validation")
 
     def validate(step: int) -> Path:
-        """Draws the validation pictures of a step; of step 0 they are the base's own."""
+        """Draws the validation pictures of a step; at step 0 they are those of the base."""
         folder = result / "lora" / "validation" / f"step-{step:06d}"
         base.move_frozen(pipeline, accelerator.device)
         with compilation.paused():
@@ -78,9 +78,9 @@ def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
         base.move_frozen(pipeline, torch.device("cpu"))
         return folder
 
-    chosen, done = _learn(learner, lessons, held_out, work, validate)
+    selected, done = _learn(learner, lessons, held_out, work, validate)
     if accelerator.is_main_process:
-        lora.restore(learner.unet, chosen.weights)
+        lora.restore(learner.unet, selected.weights)
         lora.save(learner.unet, result / "lora")
         leak.write(result / "lora", photos)
         counts = {
@@ -88,10 +88,10 @@ def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
             "pictures": len(sets.photos),
             "held_out": len(sets.held_out),
         }
-        summary = card.Summary(*recipe, chosen.step, counts, sets.held_out.known)
+        summary = card.Summary(*recipe, selected.step, counts, sets.held_out.known)
         card.write(result / "lora", summary)
     speed = done * settings.batch_size / (time.perf_counter() - started)
-    logger.info("trained %d steps, %.1f samples/s", done, speed)
+    logger.info("Trained %d steps, %.1f samples/s", done, speed)
     accelerator.wait_for_everyone()
     return result
 
@@ -99,7 +99,7 @@ def train(sets: Sets, recipe: Recipe, work: Path) -> Path:
 def _encode(
     pipeline: StableDiffusionPipeline, sets: Sets, recipe: Recipe
 ) -> tuple[list[Lesson], Callable[[], list[Batch]]]:
-    """What every step learns from, and the samples of the held-out loss."""
+    """The concepts of every step, and a function for the samples of the held-out loss."""
     settings, seed, prior = recipe.settings, recipe.seed, recipe.settings.prior_preservation
     if len(sets.photos) < settings.batch_size:
         raise InputError(
@@ -107,17 +107,17 @@ def _encode(
             f"{len(sets.photos)} pictures in {sets.photos.folder}"
         )
     base.check_prompt(pipeline, settings.validation_prompt, "train.validation_prompt")
-    chosen = {"held-out pictures": sets.held_out, "training pictures": sets.photos}
+    pictures = {"held-out pictures": sets.held_out, "training pictures": sets.photos}
     if prior.draws_class():
-        chosen["class pictures"] = _check_class(sets.class_pictures, prior.batch_size)
+        pictures["class pictures"] = _check_class(sets.class_pictures, prior.batch_size)
     key = "train.instance_prompt"
-    # All captions before any work on a picture.
-    words = {n: captions.of(each, settings.instance_prompt, key) for n, each in chosen.items()}
+    # All captions are checked before the first picture is encoded.
+    words = {n: captions.of(each, settings.instance_prompt, key) for n, each in pictures.items()}
     concept = {
         name: concepts.encode(pipeline, each, words[name], recipe.side)
-        for name, each in chosen.items()
+        for name, each in pictures.items()
     }
-    # The names are part of every draw's seed.
+    # The names are part of the seed of every sample.
     lessons = [
         Lesson(
             concept["training pictures"],
@@ -128,18 +128,18 @@ def _encode(
             noise_offset=settings.noise_offset,
         )
     ]
-    part = (seed, prior.batch_size, prior.weight)
+    share = (seed, prior.batch_size, prior.weight)
     if prior.draws_class():
-        lessons.append(Lesson(concept["class pictures"], "class pictures", *part))
+        lessons.append(Lesson(concept["class pictures"], "class pictures", *share))
     elif prior.weight:
         photos = concept["training pictures"]
-        lessons.append(Lesson(photos, "base prediction", *part, target="base_prediction"))
+        lessons.append(Lesson(photos, "base prediction", *share, target="base_prediction"))
     fixed = seeds.derive(seed, "held-out pictures", "fixed", 0)
     return lessons, lambda: concept["held-out pictures"].fixed(fixed)
 
 
 def _check_class(pictures: PictureSet | None, batch_size: int) -> PictureSet:
-    """Class pictures, each with the prompt that it was drawn under."""
+    """The class pictures; InputError if they are too few or their prompts are unknown."""
     if pictures is None or len(pictures) < batch_size:
         raise InputError(
             f"train.prior_preservation.batch_size: got {batch_size}, expected at most the "
@@ -147,21 +147,21 @@ def _check_class(pictures: PictureSet | None, batch_size: int) -> PictureSet:
         )
     if "text" not in pictures.columns:
         raise InputError(
-            f"{pictures.folder}: has no {table.NAME} with a column text, of the prompts"
+            f"{pictures.folder}: expected a {table.NAME} with the prompts in a column text"
         )
     return pictures
 
 
 def _originals(pictures: PictureSet) -> list[int]:
-    """The places of the photos themselves, without their variants."""
+    """The indices of the photos themselves, without their variants."""
     return [k for k, row in enumerate(pictures.rows) if row.get("variant", "0") == "0"]
 
 
 def _describe(pictures: PictureSet, concept: Concept, settings: Train) -> dict:
-    """What generation may know of the photos themselves, not of their variants."""
+    """The numbers about the photos themselves, without their variants, that generation needs."""
     places = _originals(pictures)
-    named = ["tone", *captions.fields(settings.instance_prompt)]
-    fields = [name for name in dict.fromkeys(named) if name in pictures.columns]
+    names = ["tone", *captions.fields(settings.instance_prompt)]
+    fields = [name for name in dict.fromkeys(names) if name in pictures.columns]
     return leak.fit(concept.posterior.mean[places], pictures.subset(places).rows, fields)
 
 
@@ -172,7 +172,10 @@ def _learn(
     work: Path,
     validate: Callable[[int], Path],
 ) -> tuple[Adapter, int]:
-    """Trains to the end, measures, draws and saves on the way; what to keep, and steps taken."""
+    """Trains to the end; returns the selected adapter and the number of steps taken.
+
+    On the way it measures the held-out loss, draws validation pictures and saves resume points.
+    """
     settings, result, point = learner.settings, work / "result", learner.resume(work)
     main = learner.accelerator.is_main_process
     before = learner.step
@@ -204,13 +207,13 @@ def _learn(
                 curves.show(step, validate(step))
             if measured:
                 learner.save(work, best, now, curves.history)
-        chosen = best if settings.select == "best" else now
-        if chosen.step == 0:
-            logger.warning("no step lowered the held-out loss: the LoRA kept is the untrained one")
-        summary = {"selected/step": chosen.step, "selected/val_loss": chosen.val_loss}
+        selected = best if settings.select == "best" else now
+        if selected.step == 0:
+            logger.warning("No step lowered the held-out loss: the saved LoRA is untrained")
+        summary = {"selected/step": selected.step, "selected/val_loss": selected.val_loss}
         curves.log(settings.max_steps, summary)
         curves.draw(result / "lora" / "curves.png")
-    return chosen, settings.max_steps - before
+    return selected, settings.max_steps - before
 
 
 def _check_finite(value: float, step: int, settings: Train) -> None:

@@ -1,4 +1,4 @@
-"""The UNet with its adapter, its optimizer, and the point from which a killed training goes on."""
+"""The UNet with its adapter and optimizer, and the resume point of a killed training."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ CHECKPOINT = "state.pt"
 
 @dataclass
 class Adapter:
-    """LoRA weights (by PEFT key, on the CPU), the step they are of, their held-out loss."""
+    """LoRA weights (by PEFT key, on the CPU), their step and their held-out loss."""
 
     weights: dict[str, Tensor]
     step: int
@@ -42,13 +42,13 @@ class Adapter:
 
 
 class ResumePoint(NamedTuple):
-    best: Adapter  # so far
-    now: Adapter  # as it was
+    best: Adapter  # with the lowest held-out loss so far
+    now: Adapter
     history: History
 
 
 class Learner:
-    """The UNet with its adapter, and all that changes from step to step."""
+    """The UNet with its adapter, and all state that changes from step to step."""
 
     def __init__(
         self,
@@ -62,15 +62,7 @@ class Learner:
         self.unet, self.micro_batch = unet, micro_batch
         if settings.precision != "fp32":
             unet.to(base.DTYPES[settings.precision])
-        lora.add(
-            unet,
-            settings.rank,
-            settings.alpha,
-            settings.target_modules,
-            seeds.derive(seed, "lora"),
-            rslora=settings.rslora,
-            dora=settings.dora,
-        )
+        lora.add(unet, settings, seeds.derive(seed, "lora"))
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         compilation.compile_blocks(unet)
@@ -88,9 +80,9 @@ class Learner:
         self.total = torch.zeros((), device=accelerator.device)  # loss since the last logged step
 
     def steps(self, lessons: list[Lesson]):
-        """Trains to the end; yields after each step its number, from 1, and its loss, a tensor.
+        """Trains to the end; yields the number of each step, from 1, and its loss, a tensor.
 
-        With several processes the loss is this one's part: the mean of the parts is the batch's.
+        With several processes it is the loss of this one; the batch's loss is the mean over them.
         """
         settings = self.settings
         bar = tqdm(
@@ -110,18 +102,18 @@ class Learner:
         bar.close()
 
     def _backward(self, lessons: list[Lesson]) -> Tensor:
-        """Adds up the gradients of a step, micro-batch by micro-batch; its loss, a tensor.
+        """Accumulates the gradients of a step over micro-batches; returns its loss, a tensor.
 
-        Its samples are of all concepts, so that one pass of the UNet serves them all.
+        A micro-batch mixes samples of all concepts, so one pass of the UNet serves them all.
         """
         index, number = self.accelerator.process_index, self.accelerator.num_processes
-        mine = [lesson for lesson in lessons if index < lesson.batch_size]
-        # The exchange of gradients waits for every process: one too many takes what counts for 0.
+        active = [lesson for lesson in lessons if index < lesson.batch_size]
+        # The exchange of gradients waits for every process; one without rows gets weight 0.
         idle = [replace(lessons[0], weight=0.0)]
         samples = []
-        for lesson in mine or idle:
-            # Every process draws the whole batch and takes its rows, so their number changes none.
-            # The mean of Σ errors / (B/P) over P processes is the batch's, however it is divided.
+        for lesson in active or idle:
+            # Every process draws the whole batch and takes its rows, so the samples do not depend
+            # on the number P of processes. The mean of Σ errors / (B/P) over them is the batch's.
             rows = slice(index % lesson.batch_size, None, number)
             x0, epsilon, t, alphas, states = (x[rows] for x in lesson.batch(self.step))
             weights = torch.full_like(alphas, lesson.weight * number / lesson.batch_size)
@@ -135,7 +127,7 @@ class Learner:
         parts = self._split(*columns)
         total = torch.zeros((), device=self.accelerator.device)
         for k, (noisy, target, t, states, weights) in enumerate(parts, 1):
-            # Processes exchange gradients once a step: the sums, in the last micro-batch.
+            # Processes exchange the accumulated gradients once, in the last micro-batch of a step.
             last = k == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 value = (weights * self._errors(noisy, target, t, states)).sum()
@@ -144,9 +136,9 @@ class Learner:
         return total
 
     def _errors(self, noisy: Tensor, target: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """‖ε − ε_θ(x_t, t, c)‖² of each sample (Ho et al. 2020, eq. 14): (B,).
+        """‖ε − ε_θ(x_t, t, c)‖² per sample (Ho et al. 2020, eq. 14): (B,).
 
-        The target ε is the noise or, to keep it, the base's prediction.
+        The target ε is the noise or, to preserve the base, its prediction.
         """
         return loss.mse(self._predict(noisy, t, states), target)
 
@@ -157,23 +149,22 @@ class Learner:
 
     @torch.no_grad()
     def _predict_base(self, noisy: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """The base's ε(x_t, t, c), by the same network with its adapter switched off."""
+        """The base's ε(x_t, t, c), from the same network with its adapter switched off."""
         self.unet.disable_adapters()
         predicted = [self._predict(*part) for part in self._split(noisy, t, states)]
         self.unet.enable_adapters()
         return torch.cat(predicted)
 
     def _split(self, *columns: Tensor) -> list[tuple[Tensor, ...]]:
-        """Samples, a column for each of their parts, in micro-batches."""
+        """Micro-batches of samples; each column holds one field of all samples."""
         size = self.micro_batch or len(columns[0])
         return list(zip(*(column.split(size) for column in columns), strict=True))
 
     @torch.no_grad()
     def measure(self, batches: list[Batch]) -> Adapter:
-        """The adapter as it is, and its mean loss on held-out samples.
+        """The current adapter with its mean loss on held-out samples.
 
-        The training loss is noisy; the held-out samples are the same at every call, so that one
-        step compares with another.
+        The training loss is noisy. The held-out samples are always the same, so steps compare.
         """
         accelerator = self.accelerator
         errors = [torch.zeros(len(batch.t), device=batch.t.device) for batch in batches]
@@ -185,14 +176,14 @@ class Learner:
             with compilation.paused():
                 errors[i] = torch.cat([self._errors(*part) for part in parts])
         self.unet.train()
-        # Zeros but for one process's: the sum is exact, and the same whatever their number.
+        # All but one process contribute zeros, so the sum is exact for any number of processes.
         value = accelerator.reduce(torch.cat(errors), "sum").mean().item()
         return Adapter(lora.state(self.unet), self.step, value)
 
     def save(self, work: Path, best: Adapter, now: Adapter, history: History) -> None:
-        """Writes the resume point, whole or not at all; any number of processes can go on from it.
+        """Writes the resume point, atomically; any number of processes can resume from it.
 
-        To be called by every process: the loss since the last logged step is of them all.
+        Every process must call it, because the loss since the last logged step is their mean.
         """
         self.total = self.accelerator.reduce(self.total, "mean")
         if not self.accelerator.is_main_process:
@@ -209,7 +200,7 @@ class Learner:
         checkpoints.save(state, work / CHECKPOINT)
 
     def resume(self, work: Path) -> ResumePoint | None:
-        """Goes back to the resume point in `work`, if there is one: all processes to the same."""
+        """Restores the resume point in `work`, if there is one, in all processes."""
         state = None
         if self.accelerator.is_main_process and (work / CHECKPOINT).exists():
             state = checkpoints.load(work / CHECKPOINT)
@@ -224,14 +215,14 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        logger.info("resuming after step %d", self.step)
+        logger.info("Resuming after step %d", self.step)
         return ResumePoint(best, now, state["history"])
 
 
 def make_accelerator(settings: Train) -> Accelerator:
-    """What knows the processes and the device; InputError where its device lacks the precision."""
+    """The accelerator, which knows processes and device; InputError for unsupported precision."""
     mixed = "no" if settings.precision == "fp32" else settings.precision
-    # Given so, no configuration of accelerate's divides the loss behind our back.
+    # Set here, so that no configuration of accelerate divides the loss.
     whole = GradientAccumulationPlugin(num_steps=1)
     accelerator = Accelerator(
         mixed_precision=mixed,
@@ -243,18 +234,15 @@ def make_accelerator(settings: Train) -> Accelerator:
 
 
 def find_micro_batch() -> int | None:
-    """How many samples a process takes at once, from MPOX_MICRO_BATCH: it bounds the memory.
-
-    None: all of its share.
-    """
-    given = os.environ.get("MPOX_MICRO_BATCH")
-    if given is None:
+    """The samples that a process takes at once, from MPOX_MICRO_BATCH; None: all of its rows."""
+    value = os.environ.get("MPOX_MICRO_BATCH")
+    if value is None:
         return None
-    if not given.isdecimal() or int(given) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise InputError(
-            f"MPOX_MICRO_BATCH: got {given!r}, expected a number of samples, 1 or more"
+            f"MPOX_MICRO_BATCH: got {value!r}, expected a number of samples, 1 or more"
         )
-    return int(given)
+    return int(value)
 
 
 def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
@@ -263,6 +251,6 @@ def _optimizer(settings: Train, trained: list) -> torch.optim.Optimizer:
         import bitsandbytes
 
         return bitsandbytes.optim.AdamW8bit(trained, lr=lr, weight_decay=decay)
-    # On a GPU all weights in a few kernels; on the CPU that would change the last bits.
+    # On a GPU fused kernels update all weights at once; on the CPU they would change the last bits.
     fused = trained[0].is_cuda or None
     return torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=fused)

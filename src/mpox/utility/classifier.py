@@ -1,4 +1,4 @@
-"""L2 logistic regression on frozen features, its strength chosen on val patients."""
+"""L2 logistic regression on frozen features, with a strength chosen on the patients of val."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-# 1/λ of ½λ‖w‖² beside the mean loss: from nearly the classes' mean difference to nearly separating.
+# 1/λ in mean loss + ½λ‖w‖²: from nearly the difference of class means to nearly separating.
 STRENGTHS = 10.0 ** np.arange(-1, 2.5, 0.5)
-SPECIFICITY = 0.9  # at which sensitivity is read
+SPECIFICITY = 0.9  # at which sensitivity is measured
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,18 @@ class Classifier:
     weights: np.ndarray  # d
     bias: float
     strength: float
-    val_loss: float  # log loss on val, mpox and controls counting the same
-    threshold: float = 0.5  # of the probability; SPECIFICITY of val's controls are below
+    val_loss: float  # log loss on val; mpox and controls weigh the same
+    threshold: float = 0.5  # a probability; SPECIFICITY of val's controls are below it
 
     def score(self, rows: np.ndarray) -> np.ndarray:
-        """Probability of mpox, were it as frequent as the controls: n."""
+        """The probability of mpox at equal numbers of mpox and controls: n."""
         return probability(rows @ self.weights + self.bias)
 
 
 class Unit:
-    """Rows less the mean of some, in one unit for all features: of variance 1 on average.
+    """Subtracts the mean of some rows and divides all features by one scale: mean variance 1.
 
-    Not a unit for each: of a feature that hardly varies among them it would make the loudest.
+    A scale for each feature would make those loudest that hardly vary.
     """
 
     def __init__(self, rows: np.ndarray):
@@ -40,7 +40,7 @@ class Unit:
 
 
 def balanced(mpox: np.ndarray) -> np.ndarray:
-    """A weight for each picture so that either class has half of 1."""
+    """A weight for each picture: mpox and controls sum to ½ each."""
     return np.where(mpox, 0.5 / max(mpox.sum(), 1), 0.5 / max((~mpox).sum(), 1))
 
 
@@ -50,10 +50,11 @@ def fit(
     val: tuple[np.ndarray, np.ndarray] | None = None,
     strengths: np.ndarray = STRENGTHS,
 ) -> Classifier:
-    """The best by log loss on `val` (rows, mpox) of one for each strength; without `val` the first.
+    """A classifier of `rows` (n×d, in a Unit) for the strength with the least loss on `val`.
 
-    `rows` (n×d), in a Unit; either class weighs the same whatever its number, and all pictures
-    together always the same: arms differ in what they see, not in how much of it.
+    `val` is (rows, mpox); without it the first strength is taken. Both classes weigh the same,
+    whatever their numbers, and so do all pictures together: arms differ in the pictures they see,
+    not in the weight of pictures.
     """
     model = LogisticRegression(tol=1e-4, max_iter=1000, warm_start=True)
     best: Classifier | None = None
@@ -65,25 +66,25 @@ def fit(
         weights, bias = model.coef_[0].copy(), float(model.intercept_[0])
         if val is None:
             return Classifier(weights, bias, float(strength), np.nan)
-        margin = val[0] @ weights + bias
-        loss = log_loss(margin, val[1])
+        margins = val[0] @ weights + bias
+        loss = log_loss(margins, val[1])
         if best is None or loss < best.val_loss:
-            best = Classifier(weights, bias, float(strength), loss, threshold(margin, val[1]))
+            best = Classifier(weights, bias, float(strength), loss, threshold(margins, val[1]))
     assert best is not None
     return best
 
 
-def log_loss(margin: np.ndarray, mpox: np.ndarray) -> float:
-    """Of log odds (n), mpox and controls counting the same."""
-    return float(balanced(mpox) @ np.logaddexp(0, np.where(mpox, -margin, margin)))
+def log_loss(margins: np.ndarray, mpox: np.ndarray) -> float:
+    """The mean log loss of log odds (n); mpox and controls weigh the same."""
+    return float(balanced(mpox) @ np.logaddexp(0, np.where(mpox, -margins, margins)))
 
 
-def threshold(margin: np.ndarray, mpox: np.ndarray) -> float:
-    """The probability just above SPECIFICITY of the controls, of log odds (n)."""
-    of_controls = probability(margin[~mpox])
-    return np.nextafter(float(np.quantile(of_controls, SPECIFICITY, method="higher")), 1)
+def threshold(margins: np.ndarray, mpox: np.ndarray) -> float:
+    """The lowest probability with SPECIFICITY of the controls below it, from log odds (n)."""
+    controls = probability(margins[~mpox])
+    return np.nextafter(float(np.quantile(controls, SPECIFICITY, method="higher")), 1)
 
 
-def probability(margin: np.ndarray) -> np.ndarray:
-    """Of log odds."""
-    return 0.5 * (1 + np.tanh(margin / 2))
+def probability(margins: np.ndarray) -> np.ndarray:
+    """Log odds to probabilities."""
+    return 0.5 * (1 + np.tanh(margins / 2))

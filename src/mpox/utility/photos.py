@@ -1,44 +1,46 @@
-"""What a trial looks at: features of photos of mpox and controls, and of synthetic pictures."""
+"""What a trial compares: photos of mpox and of other conditions, and synthetic pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from mpox.core.picture_set import PictureSet
 
-MPOX = "mpox"  # the label of what is not a control
+MPOX = "mpox"  # the label of photos that are not controls
 PARTS = ("train", "val", "test")
 
 
-class Files(NamedTuple):
-    """The n photos of one part, mpox before controls, as prepare left them."""
+class Pictures(NamedTuple):
+    """The files of a trial."""
 
-    paths: list[Path]
-    labels: list[str]  # MPOX or a control's
-    patients: list[str]  # a group has one number, whether mpox or control
+    mpox: Mapping[str, PictureSet]  # photos, by part
+    controls: Mapping[str, PictureSet]
+    variants: PictureSet  # augmented variants of the training photos of mpox …
+    control_variants: PictureSet  # … and of controls
+    synthetic: PictureSet
+    placebo: PictureSet  # drawn by the base model without the LoRA
 
-
-def find(prepared: Path, controls: Path, part: str) -> Files:
-    """The photos of `part` in the two folders that prepare wrote."""
-    mpox, others = (PictureSet.read(folder / part) for folder in (prepared, controls))
-    return Files(
-        mpox.paths + others.paths,
-        [MPOX] * len(mpox) + [row["label"] for row in others.rows],
-        mpox.patients + others.patients,
-    )
+    @classmethod
+    def read(cls, prepared: Path, controls: Path, *others: Path) -> Self:
+        """Read two folders that `prepare` wrote, and the other four in the order above."""
+        mpox, rest = (
+            {part: PictureSet.read(folder / part) for part in PARTS}
+            for folder in (prepared, controls)
+        )
+        return cls(mpox, rest, *map(PictureSet.read, others))
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Real photos, of mpox and controls together."""
+    """The n real photos of one part, mpox before controls."""
 
     rows: np.ndarray  # float32 n×d, features
     labels: list[str]  # n; MPOX or a control's
-    patients: list[str]  # n
-    tones: list[str]  # n, `tone.word` of what is measured in the photo
+    patients: list[str]  # n; photos that may show one patient share a number
+    tones: list[str]  # n, `tone.word` of the tone measured in the photo
     colours: np.ndarray  # float n×3, mean R, G, B
 
     def __len__(self) -> int:
@@ -49,12 +51,8 @@ class Photos:
         """n, bool."""
         return np.array([label == MPOX for label in self.labels], bool)
 
-    def having(self, rows: np.ndarray) -> "Photos":
-        """The same photos with other features, as of variants of them."""
-        return replace(self, rows=rows)
-
     def subset(self, chosen: np.ndarray) -> "Photos":
-        """Those where `chosen` (n, bool) is true."""
+        """The photos where `chosen` (n, bool) is true."""
         places = np.flatnonzero(chosen)
         return Photos(
             self.rows[places],
@@ -67,10 +65,14 @@ class Photos:
 
 @dataclass(frozen=True)
 class Version:
-    """The training photos in one of two versions: as they are, or through the autoencoder."""
+    """The training photos as they are, or passed through the base model's autoencoder."""
 
     train: Photos
-    variants: Sequence[np.ndarray]  # V times n×d: augmented variants of each of them, or none
+    variants: Sequence[np.ndarray]  # V arrays, n×d: one augmented variant of each photo
+
+    def subset(self, chosen: np.ndarray) -> "Version":
+        """The photos where `chosen` (n, bool) is true, and their variants."""
+        return Version(self.train.subset(chosen), [rows[chosen] for rows in self.variants])
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Pixels:
     """The pictures themselves, for networks: uint8 n×S×S×3 each."""
 
     plain: np.ndarray  # the training photos
-    encoded: np.ndarray  # the same through the base's autoencoder
+    encoded: np.ndarray  # the training photos through the base model's autoencoder
     val: np.ndarray
     test: np.ndarray
     synthetic: np.ndarray
@@ -87,13 +89,13 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Sets:
-    """All that a trial looks at."""
+    """All pictures of a trial, with their features."""
 
     plain: Version
-    encoded: Version  # the training photos through the base's autoencoder
+    encoded: Version  # the training photos through the base model's autoencoder
     val: Photos
     test: Photos
-    masked: tuple[Photos, Photos, Photos]  # train, val, test with their centre masked
+    masked: tuple[Photos, Photos, Photos]  # train, val, test with the centre masked
     synthetic: np.ndarray  # m×d
-    placebo: np.ndarray  # l×d, the base's own pictures
+    placebo: np.ndarray  # l×d, pictures drawn by the base model without the LoRA
     pixels: Pixels | None = None  # None where features are made up

@@ -1,156 +1,171 @@
-"""Does it help? A classifier with and without the synthetic photos, on photos nobody trained on.
+"""Does it help? A classifier with and without synthetic pictures, on photos of other patients.
 
-docs/utility.md explains each number.
+docs/utility-and-privacy.md explains each number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from mpox.core import listing
 from mpox.core.seeds import derive
 from mpox.model import base
-from mpox.params import Evaluate, Utility
+from mpox.params import Params
 from mpox.pictures import features
-from mpox.statistics import roc
 from mpox.statistics.estimate import ALL, Estimate, Metrics
-from mpox.utility import arms, classifier, end_to_end, guards
-from mpox.utility.arms import Arm, Trainer
-from mpox.utility.collection import Folders, collect
+from mpox.utility import arms, arms_csv, end_to_end, leaks, network, scoring, shortcuts, worth
+from mpox.utility.arms import Arm, Trained, Trainer
 from mpox.utility.end_to_end import Networks
-from mpox.utility.judge import Judge
-from mpox.utility.photos import Sets
+from mpox.utility.loading import load
+from mpox.utility.photos import Pictures, Sets
+from mpox.utility.scoring import Scorer
 
-Versions = Mapping[str, Mapping[str, Arm]]  # plain, encoded → name → arm
-
-
-class Settings(NamedTuple):
-    """What a trial reads of params.yaml."""
-
-    evaluate: Evaluate
-    utility: Utility
-    duplicate_distance: int  # bits of the perceptual hash
-    resolution: int
-    seed: int
+Estimates = dict[str, dict[str, Estimate]]  # by group and name
 
 
 class Result(NamedTuple):
     metrics: Metrics
-    rows: list[dict[str, Any]]  # of a table of every arm, judge.COLUMNS
+    rows: list[dict[str, Any]]  # of arms_csv
 
 
-class Tried(NamedTuple):
-    """One classifier's arms."""
+def run(pictures: Pictures, params: Params, work: Path | None) -> Result:
+    """The whole trial; an empty result without controls.
 
-    classifier: str  # as in params.yaml
-    arms: Versions
-    main: str  # the arm that is judged
-    curves: Mapping[str, Mapping[int, Arm]]  # by training patients; none of networks
-
-
-def run(folders: Folders, model: Path, settings: Settings, work: Path | None) -> Result:
-    """The whole trial; nothing without a control.
-
-    `work` is where networks are kept, if there are to be any. InputError for test photos that the
-    generator saw, and for sets without patients enough.
+    `work` is the folder where trained networks are kept; None for logistic regression only. Raises
+    InputError for test photos that the generator saw, and for too few patients.
     """
-    if not listing.find(folders.controls / "train")[0]:
+    if not len(pictures.controls["train"]):
         return Result(Metrics(), [])
-    plan = end_to_end.plan(settings.utility.weights) if work else None
-    guards.check_leaks(
-        [folders.prepared / "test", folders.controls / "test"],
-        [folders.prepared / part for part in ("train", "val")],
-        [folders.synthetic],
-        settings.duplicate_distance,
+    side, mpox = params.resolution, pictures.mpox
+    recipe = network.recipe(params.utility.weights) if work else None
+    leaks.check_leaks(
+        [mpox["test"], pictures.controls["test"]],
+        [mpox["train"], mpox["val"]],
+        [pictures.synthetic],
+        params.data.duplicate_distance,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    extractor = features.load(settings.evaluate.features, settings.evaluate.weights, device)
-    vae = base.load(model, settings.resolution).vae.to(device)
-    sets = collect(folders, extractor, vae, settings.resolution)
-    networks = Networks(sets, plan, settings.seed, work, device) if plan and work else None
-    found = measure(sets, settings.seed, networks)
+    extractor = features.load(params.evaluate.features, params.evaluate.weights, device)
+    vae = base.load(Path(params.model.path), side).vae.to(device)
+    sets = load(pictures, extractor, vae, side)
+    networks = Networks(sets, recipe, params.seed, work, device) if recipe and work else None
+    metrics, rows = compare_arms(sets, params.seed, networks)
     identity = {
         "features": extractor.name,
         "features_sha256": extractor.sha256[:8],
-        "preprocessing": f"square {settings.resolution}, JPEG 95, network {extractor.size}",
-        **found.metrics.identity,
+        "preprocessing": f"square {side}, JPEG 95, network {extractor.size}",
+        **metrics.identity,
     }
-    return found._replace(metrics=replace(found.metrics, identity=identity))
+    return Result(replace(metrics, identity=identity), rows)
 
 
-def measure(sets: Sets, seed: int, networks: Networks | None = None) -> Result:
-    """All arms, their differences, the learning curve and the guards.
+class Judge:
+    """What the arms of all classifiers are judged by: the same draws, groups and shortcuts."""
 
-    With `networks` the arms are theirs; those of logistic regression have "linear: " before their
-    groups, as the learning curve has, because there is none of networks.
+    def __init__(self, sets: Sets, seed: int):
+        self.rng = _rng(seed, "bootstrap")
+        self.scorer = Scorer(sets.test.mpox, sets.test.patients, self.rng)
+        self.groups = scoring.groups(sets.test)
+        self.shortcuts = shortcuts.measure_shortcuts(sets, self.scorer.times, partial(_rng, seed))
+
+    def estimates(self, trained: Trained) -> Estimates:
+        """Of the arms, of points of the learning curve, and of shortcuts with their alarms."""
+        plain, estimates = trained.versions["plain"], Estimates()
+        if trained.curves:
+            estimates[ALL] = self._worth(trained)
+        estimates |= self._arms(trained)
+        for name, points in trained.curves.items():
+            for number, arm in points.items():
+                auroc = self.scorer.auroc(arm).estimate()
+                estimates[f"{name}, patients: {number}"] = {"auroc": auroc}
+        alarms = shortcuts.alarms(self.shortcuts, self.scorer.auroc(plain["real"]).value)
+        for name, auroc in self.shortcuts.items():
+            estimates[f"guard: {name}"] = {"auroc": auroc, "alarm": Estimate(int(alarms[name]))}
+        return estimates
+
+    def _worth(self, trained: Trained) -> dict[str, Estimate]:
+        real, arm = (trained.versions["plain"][name] for name in ("real", trained.main))
+        points = {n: self.scorer.auroc(each) for n, each in trained.curves["real"].items()}
+        added = (arm.n_mpox - real.n_mpox) / arm.n_mpox
+        aurocs = (self.scorer.auroc(real), self.scorer.auroc(arm))
+        return {
+            "worth": worth.estimate(points, *aurocs, added, self.rng),
+            "worth_most": Estimate(max(points)),
+        }
+
+    def _arms(self, trained: Trained) -> Estimates:
+        """Both real arms, every other in its better version, and its gain over the real ones.
+
+        An arm by its name, and its groups as "<arm>, <group>".
+        """
+        versions, main = trained.versions, trained.main
+        best = {name: _better_version(versions, name) for name in versions["plain"]}
+        chosen = {"real": ("real", "plain"), "real_encoded": ("real", "encoded")}
+        chosen |= {name: (name, version) for name, version in best.items() if name != "real"}
+        arms = {key: versions[version][name] for key, (name, version) in chosen.items()}
+        aurocs = {name: self.scorer.auroc(arm) for name, arm in arms.items()}
+        estimates = Estimates()
+        for name, arm in arms.items():
+            encoded = int(chosen[name][1] == "encoded")
+            counts = {"encoded": encoded, "n_mpox": arm.n_mpox, "n_controls": arm.n_controls}
+            estimates[name] = {key: Estimate(count) for key, count in counts.items()}
+            for measure, values in self.scorer.measures(arm).items():
+                estimates[name][measure] = values.estimate()
+            if name not in ("real", "real_encoded"):
+                baselines = [aurocs["real"], aurocs["real_encoded"]]
+                estimates[name] |= scoring.gain(aurocs[name], baselines)
+            for group, mask in self.groups.items():
+                if group != ALL:
+                    auroc = self.scorer.auroc(arm, mask).estimate()
+                    estimates[f"{name}, {group}"] = {"auroc": auroc}
+        for other in ("augmented", "placebo"):
+            if other in aurocs:
+                estimates[main][f"over_{other}"] = aurocs[main].minus(aurocs[other])
+        return estimates
+
+
+def compare_arms(sets: Sets, seed: int, networks: Networks | None = None) -> Result:
+    """All arms, their differences, the learning curve and the shortcuts.
+
+    With `networks` the result is that of networks, and the groups of logistic regression, which
+    alone has a learning curve, begin with "linear: ".
     """
-
-    def rng(purpose: str) -> np.random.Generator:
-        return np.random.default_rng(derive(seed, "utility", purpose))
-
-    judge, linear = Judge(sets.test, rng("bootstrap")), _linear(sets, rng)
-    guarded = _guards(sets, judge, rng)
-    tried, estimates = linear, _estimates(linear, judge, guarded)
-    identity, rows = _identity(sets) | {"main": linear.main}, _rows(linear, judge)
+    judge, linear = Judge(sets, seed), _train_linear(sets, seed)
+    main, estimates, trials = linear.main, judge.estimates(linear), [linear]
+    identity = _identity(sets) | {"main": main}
     if networks:
-        tried = Tried("cnn", networks.train(), end_to_end.MAIN, {})
-        beside = {f"linear: {group}": measures for group, measures in estimates.items()}
-        estimates = _estimates(tried, judge, guarded) | beside
-        identity |= {"main": tried.main, "linear_main": linear.main}
-        identity |= {"classifier": "cnn", "network": networks.plan.name}
-        rows = _rows(tried, judge) + rows
-    headlines = {f"utility_{name}": estimates[tried.main][name].value for name in ("auroc", "gain")}
+        trained = Trained("cnn", networks.train(), end_to_end.MAIN, {})
+        main, beside = trained.main, {f"linear: {name}": each for name, each in estimates.items()}
+        estimates, trials = judge.estimates(trained) | beside, [trained, linear]
+        identity |= {"main": main, "linear_main": linear.main}
+        identity |= {"classifier": "cnn", "network": networks.recipe.name}
+    headlines = {f"utility_{name}": estimates[main][name].value for name in ("auroc", "gain")}
+    rows = [row for each in trials for row in arms_csv.rows(each, judge.scorer, judge.groups)]
     return Result(Metrics(estimates, identity, headlines=headlines), rows)
 
 
-def _linear(sets: Sets, rng: Callable[[str], np.random.Generator]) -> Tried:
+def _train_linear(sets: Sets, seed: int) -> Trained:
     trainer = Trainer(sets)
-    found = {
-        name: arms.train(trainer, version, sets, rng("arms"))
+    versions = {
+        name: arms.train(trainer, version, sets, _rng(seed, "arms"))
         for name, version in (("plain", sets.plain), ("encoded", sets.encoded))
     }
-    curves = arms.curve(trainer, sets.plain, rng("curve"))
-    main = arms.name(arms.main(arms.ratios(int(sets.plain.train.mpox.sum()), len(sets.synthetic))))
-    return Tried("linear", found, main, curves)
+    curves = arms.train_curves(trainer, sets.plain, _rng(seed, "curve"))
+    reached = arms.ratios(int(sets.plain.train.mpox.sum()), len(sets.synthetic))
+    return Trained("linear", versions, arms.name(arms.main_ratio(reached)), curves)
 
 
-def _estimates(
-    tried: Tried, judge: Judge, guarded: Mapping[str, Estimate]
-) -> dict[str, dict[str, Estimate]]:
-    """By group: arms, points of the learning curve, guards with their alarms."""
-    real, curves = tried.arms["plain"]["real"], tried.curves
-    of = {name: _better(tried.arms, name) for name in tried.arms["plain"]}
-    estimates: dict[str, dict[str, Estimate]] = {}
-    if curves:
-        worth = judge.worth(curves["real"], real, tried.arms["plain"][tried.main])
-        estimates[ALL] = {"worth": worth, "worth_most": Estimate(max(curves["real"]))}
-    estimates |= _arms(tried.arms, of, tried.main, judge)
-    for kind, points in curves.items():
-        for number, arm in points.items():
-            estimates[f"{kind}, patients: {number}"] = {"auroc": judge.auroc(arm)}
-    alarms = guards.alarms(guarded, judge.value(real))
-    for name, auroc in guarded.items():
-        estimates[f"guard: {name}"] = {"auroc": auroc, "alarm": Estimate(int(alarms[name]))}
-    return estimates
+def _rng(seed: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(derive(seed, "utility", purpose))
 
 
-def _rows(tried: Tried, judge: Judge) -> list[dict[str, Any]]:
-    rows = [
-        row
-        for version, each in tried.arms.items()
-        for name, arm in each.items()
-        for group, chosen in judge.groups().items()
-        for row in judge.rows(arm, name, version, group, chosen)
-    ]
-    whole = np.ones(len(judge.test), bool)
-    for kind, points in tried.curves.items():
-        for number, arm in points.items():
-            rows += judge.rows(arm, kind, "plain", ALL, whole, number)
-    return [{"classifier": tried.classifier, **row} for row in rows]
+def _better_version(versions: Mapping[str, Mapping[str, Arm]], name: str) -> str:
+    """The version of the training photos with which an arm does better on val."""
+    return min(versions, key=lambda version: versions[version][name].val_loss)
 
 
 def _identity(sets: Sets) -> dict[str, Any]:
@@ -165,60 +180,4 @@ def _identity(sets: Sets) -> dict[str, Any]:
         "patients_test": len(set(test.patients)),
         "n_synthetic": len(sets.synthetic),
         "n_base": len(sets.placebo),
-    }
-
-
-def _better(found: Versions, name: str) -> str:
-    """The version of the training photos with which an arm does better on val."""
-    return min(found, key=lambda version: found[version][name].val_loss)
-
-
-def _arms(
-    found: Versions, of: Mapping[str, str], main: str, judge: Judge
-) -> dict[str, dict[str, Estimate]]:
-    """Both real arms, every other in its better version, and what these gain over the real ones.
-
-    Each by its name, and by group as "<arm>, <group>".
-    """
-    real = {"real": found["plain"]["real"], "real_encoded": found["encoded"]["real"]}
-    chosen = real | {name: found[v][name] for name, v in of.items() if name != "real"}
-    versions = {**of, "real": "plain", "real_encoded": "encoded"}
-    said: dict[str, dict[str, Estimate]] = {}
-    for name, arm in chosen.items():
-        counts = {
-            "encoded": int(versions[name] == "encoded"),
-            "n_mpox": arm.n_mpox,
-            "n_controls": arm.n_controls,
-        }
-        said[name] = {k: Estimate(v) for k, v in counts.items()} | judge.measures(arm)
-        if name not in real:
-            said[name] |= judge.gain(arm, list(real.values()))
-        said |= {f"{name}, {group}": each for group, each in judge.by_group(arm).items()}
-    for other in ("augmented", "placebo"):
-        if other in chosen:
-            said[main][f"over_{other}"] = judge.difference(chosen[main], chosen[other])[0]
-    return said
-
-
-def _guards(
-    sets: Sets, judge: Judge, rng: Callable[[str], np.random.Generator]
-) -> dict[str, Estimate]:
-    train, test = sets.plain.train, sets.test
-    mpox = train.mpox
-    who = [train.patients[i] for i in np.flatnonzero(mpox)]
-    probes = {
-        name: guards.probe(version.train.rows[mpox], who, sets.synthetic, rng(name))
-        for name, version in (("probe", sets.plain), ("probe_encoded", sets.encoded))
-    }
-
-    def told(own: np.ndarray, val: np.ndarray, asked: np.ndarray) -> Estimate:
-        unit = classifier.Unit(own)
-        fitted = classifier.fit(unit(own), mpox, (unit(val), sets.val.mpox))
-        draws = roc.auroc(fitted.score(unit(asked)), test.mpox, judge.times)
-        return guards.interval(draws, test.patients)
-
-    return {
-        **probes,
-        "colour": told(train.colours, sets.val.colours, test.colours),
-        "masked": told(*(each.rows for each in sets.masked)),
     }
