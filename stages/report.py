@@ -1,9 +1,8 @@
-"""Writes the page of the run.
+"""Write the page of the run.
 
 python -m stages.report PREPARED SYNTHETIC BASE LORA SHEETS METRICS PROFILES LOCK PAGE
 
-One HTML file that needs no network and no other file. `report.real: false` leaves every real photo
-out of it.
+The page is one HTML file that needs no network. `report.real: false` leaves out every real photo.
 """
 
 import logging
@@ -29,9 +28,9 @@ def main(
     from mpox.report import page
     from mpox.report.run import Run
 
-    of = Run(params, prepared, synthetic, base, lora, sheets, metrics, profiles, lock)
-    folders.write(out, page.build(of).encode())
-    logging.info("to look at in a browser: %s", out)
+    outputs = Run(params, prepared, synthetic, base, lora, sheets, metrics, profiles, lock)
+    folders.write(out, page.build(outputs).encode())
+    logging.info("Open in a browser: %s", out)
 
 
 if __name__ == "__main__":

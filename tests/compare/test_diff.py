@@ -79,7 +79,10 @@ def test_both_runs_side_by_side(inside):
     text = " ".join(parsed.text.split())
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
-    assert "0.8 → 0.5 (-0.3, noise ±0.071) worse, beyond noise; new is unlike real photos" in text
+    assert (
+        "0.8 → 0.5 (−0.3, noise ±0.071) worse, beyond noise; new is beyond chance of real photos"
+        in text
+    )
     assert text.count("beyond noise;") == 1 and text.count("within noise;") == 11
     # Seeds 9 and 8, in the order of the second run; red in the first, blue in the second.
     assert [each[..., 0].mean() > each[..., 2].mean() for each in parsed.pictures] == [
@@ -94,7 +97,7 @@ def test_runs_that_cannot_be_compared_have_a_page_without_verdicts(inside):
     with pytest.raises(InputError, match="split: 89abcdef and other"):
         diff("second")
     text = " ".join(Page((inside / PAGE).read_text()).text.split())
-    assert "These numbers do not compare" in text and "split: 89abcdef and other" in text
+    assert "These numbers cannot be compared" in text and "split: 89abcdef and other" in text
     assert "noise;" not in text and "precision 0.5 0.8" in text
     assert "second, seed 8" in text and "the working tree, seed 8" in text
 
@@ -107,9 +110,9 @@ def test_the_page_says_which_pictures_are_missing(repository, tmp_path, monkeypa
     diff("first")
     parsed = Page((copy / PAGE).read_text())
     text = " ".join(parsed.text.split())
-    assert "The pictures of first are not in this machine's cache" in text
+    assert "The pictures of first are neither in this machine's cache" in text
     assert "git switch --detach first && dvc repro" in text
-    assert len(parsed.pictures) == 1 and "the working tree, seed 8" in text and "not here" in text
+    assert len(parsed.pictures) == 1 and "the working tree, seed 8" in text and "missing" in text
 
 
 def test_without_pictures_no_package_for_pictures_is_needed(repository, tmp_path):
@@ -138,7 +141,7 @@ def test_without_pictures_no_package_for_pictures_is_needed(repository, tmp_path
     assert "**Beyond noise: precision.**" in done.stdout
     assert "Open in a browser: data/report/diff.html" in done.stderr
     text = " ".join(Page((copy / PAGE).read_text()).text.split())
-    assert "The pictures of first are not" in text and "The pictures of second are not" in text
+    assert "pictures of first are neither" in text and "pictures of second are neither" in text
 
 
 def test_the_page_shows_each_replicate():
@@ -150,7 +153,7 @@ def test_the_page_shows_each_replicate():
     parsed = Page(text)
     words = " ".join(parsed.text.split())
     assert "Means of trainings, by Welch's t: 3 with the old settings, 2 with the new." in words
-    assert "0.8 → 0.59 (-0.21, noise ±0.05) worse, beyond noise" in words
+    assert "0.8 → 0.59 (−0.21, noise ±0.05) worse, beyond noise" in words
     ticks = [each["d"] for tag, each in parsed.elements if each.get("class") == "tick"]
     assert sum(each.endswith("v7") for each in ticks) == 3 * 12
     assert sum(each.endswith("v-7") for each in ticks) == 2 * 12

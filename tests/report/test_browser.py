@@ -29,7 +29,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """With hostile prompts: whatever the tests do, none of it may run."""
+    """A run with hostile prompts, none of which may ever run as code."""
     prompts = ("generate.prompt", "generate.negative_prompt", "train.validation_prompt")
     changes = {key: f"'{HOSTILE.replace(chr(39), chr(39) * 2)}'" for key in prompts}
     return finished(tmp_path_factory.mktemp("run"), n=6, changes=changes)
@@ -44,7 +44,7 @@ def file(run, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def opened(browser, file):
-    """The page; whatever it said on the console or asked for is a failure."""
+    """The page; any console message or request is a failure."""
     context = browser.new_context(offline=True, viewport={"width": 1440, "height": 900})
     shown = context.new_page()
     said: list[str] = []
@@ -69,10 +69,10 @@ def test_every_picture_decodes(opened: Page):
     assert len(sizes) == 6 + 6 + 4 + 2 * 6 + 6 and min(sizes) > 0
 
 
-def test_the_words_are_what_the_rules_give(opened: Page, run):
-    assert opened.locator("#words .text").all_inner_texts() == [
-        sentence.text for sentence in words.section(run)["sentences"]
-    ]
+def test_the_page_shows_the_sentences_of_the_rules(opened: Page, run):
+    shown = opened.locator("#words .text").all_inner_texts()
+    expected = [sentence.text for sentence in words.section(run)["sentences"]]
+    assert [text.replace("\u00a0", " ") for text in shown] == expected
 
 
 def test_hostile_text_is_shown_as_text(opened: Page):
@@ -81,7 +81,7 @@ def test_hostile_text_is_shown_as_text(opened: Page):
 
 
 @pytest.mark.parametrize("how", ["click", "Enter"])
-def test_a_picture_is_enlarged_and_arrow_keys_go_on(opened: Page, how):
+def test_a_picture_is_enlarged_and_arrow_keys_show_the_next(opened: Page, how):
     first = opened.locator("#look .pictures").last.locator("button.picture").first
     if how == "click":
         first.click()
@@ -111,7 +111,7 @@ def test_the_buttons_of_the_viewer_work(opened: Page):
     caption = opened.locator("#viewer figcaption")
     assert "1 of 4" in caption.inner_text()
     opened.get_by_label("Next picture").click()
-    assert "the training photo it is most like" in caption.inner_text()
+    assert "the training photo it resembles most" in caption.inner_text()
     opened.get_by_label("Previous picture").click()
     assert "synthetic picture" in caption.inner_text()
     opened.get_by_role("button", name="Close").click()
@@ -130,7 +130,7 @@ def test_nothing_is_wider_than_the_window(opened: Page, width, scheme):
     assert (ground == "rgb(255, 255, 255)") is (scheme == "light") and ground != ink
 
 
-def test_links_lead_to_what_they_name(opened: Page):
+def test_links_lead_to_their_sections(opened: Page):
     opened.locator("#words a").first.click()
     opened.get_by_role("link", name="Provenance").first.click()
     assert opened.evaluate("location.hash") == "#provenance"

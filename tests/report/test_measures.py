@@ -1,4 +1,4 @@
-"""Where a measure is on the axis, and on which side worse is."""
+"""The place of a measure on its axis, and the side that is worse."""
 
 import math
 
@@ -22,7 +22,7 @@ def row(name: str, *numbers: float) -> Row:
     return Row(MEASURES[name], Estimate(*numbers), 52)
 
 
-def test_every_measure_that_is_compared_stands_here_once():
+def test_every_compared_measure_is_listed_once():
     assert {name: measure.worse for name, measure in MEASURES.items()} == WORSE
     assert sorted(comparison.MEASURES) == sorted(WORSE)
     assert len(MEASURES) == sum(len(family) for family in measures.FAMILIES.values())
@@ -31,7 +31,7 @@ def test_every_measure_that_is_compared_stands_here_once():
 def test_the_null_is_in_the_middle_and_worse_is_right():
     """kid: higher is worse; precision: lower is. Two units of chance are half-way to the edge."""
     alike = row("kid", 0.1, 0.0, 0.2, 0.1)
-    assert (alike.point, alike.verdict) == (measures.MIDDLE, "like real photos")
+    assert (alike.point, alike.verdict) == (measures.MIDDLE, "within chance")
     half_way = measures.MIDDLE + (measures.MIDDLE - 12) / 2
     for worse in (row("kid", 0.3, 0.2, 0.4, 0.1), row("precision", 0.4, 0.3, 0.5, 0.6)):
         assert worse.off == pytest.approx(2)
@@ -40,10 +40,10 @@ def test_the_null_is_in_the_middle_and_worse_is_right():
         ends = [measures.MIDDLE + units / 4 * (measures.MIDDLE - 12) for units in (1, 3)]
         assert worse.interval == pytest.approx(ends, abs=0.1)
     better = row("precision", 0.9, 0.8, 1.0, 0.6)
-    assert better.point < measures.MIDDLE and better.verdict == "beyond real photos"
+    assert better.point < measures.MIDDLE and better.verdict == "beyond chance, better side"
 
 
-def test_what_is_far_off_stays_on_the_drawing():
+def test_values_far_off_stay_on_the_drawing():
     far = row("kid", 9.0, 8.9, 9.1, 0.1)
     assert far.beyond_edge and far.point == 2 * measures.MIDDLE - 12
     assert far.off == pytest.approx(89)

@@ -1,7 +1,7 @@
-"""Real measurements of sets with a known fault: each gets the sentence that names it."""
+"""Measured sets with a known fault: each gets the sentence that names the fault."""
 
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -17,8 +17,9 @@ from mpox.pictures import feature_set, features
 from mpox.pictures.feature_set import FeatureSet, Sets
 from mpox.report import words
 
-SIDE = 48  # pixels
-PATIENTS = {"test": 16, "training": 16}  # of four pictures each
+SIDE = 32  # pixels
+PATIENTS = {"test": 10, "training": 10}  # of four pictures each
+NUMBER = 40  # synthetic pictures
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def draw(seed: int, patients: int, each: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """The sentences on a set of pictures, by rule."""
+    """A function from a set of pictures to its sentences, by rule."""
     folder = tmp_path_factory.mktemp("sets")
     extractor = features.load("efficientnet_lite0", None, torch.device("cpu"))
 
@@ -48,7 +49,7 @@ def said(tmp_path_factory):
 
     test, train = (collect(name, draw(1000 * n, PATIENTS[name], 4)) for n, name in
                    enumerate(PATIENTS, 1))  # fmt: skip
-    counts = {f"groups_{name}": n for name, n in zip(("test", "train"), (16, 16), strict=True)}
+    counts = {f"groups_{name}": n for name, n in zip(("test", "train"), (10, 10), strict=True)}
 
     def sentences(name: str, pictures: list[np.ndarray]) -> dict[str, words.Sentence]:
         sets = Sets(test, collect(name, pictures), train)
@@ -59,7 +60,7 @@ def said(tmp_path_factory):
     return sentences
 
 
-FRESH = partial(draw, 3000, 64, 1)
+FRESH = cache(partial(draw, 3000, NUMBER, 1))
 
 
 def off(found: dict[str, words.Sentence]) -> set[str]:
@@ -76,16 +77,10 @@ def test_a_blurred_set_is_told_apart_and_implausible(said):
     assert "copies" not in off(found)
 
 
-def test_a_collapsed_set_is_too_alike(said):
-    found = said("collapsed", FRESH()[:32] * 2)
-    assert "alike" in off(found) and "repeat_rate" in found["alike"].text
-    assert "copies" not in off(found)
-
-
 def test_a_copying_set_holds_copies(said):
     training, fresh = draw(2000, PATIENTS["training"], 4), FRESH()
     turned = [np.rot90(training[i]) if i % 8 == 0 else each for i, each in enumerate(fresh)]
     found = said("copying", turned)
     assert off(found) == {"copies"}
-    counted = re.search(r"(\d+) of 64 are as like one as a copy", found["copies"].text)
-    assert counted and 8 <= int(counted[1]) <= 16  # and false alarms
+    counted = re.search(r"(\d+) of \d+ are as close to a training", found["copies"].text)
+    assert counted and 5 <= int(counted[1]) <= 10  # false alarms included

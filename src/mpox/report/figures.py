@@ -1,4 +1,4 @@
-"""Figures as SVG that stands in the page itself: its text is text, its colours are the page's."""
+"""Figures as SVG inside the page, with real text and the page's colours."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from cycler import cycler
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-# What is drawn in these colours takes the page's own, in light and in dark (style.css).
+# Placeholders for the page's colours, which differ between light and dark (style.css).
 COLOURS = {
     "#000000": "currentColor",
     "#100001": "var(--series-1)",
@@ -21,7 +21,7 @@ SERIES = list(COLOURS)[1:5]
 FAINT = "#100005"
 STYLE: Any = {
     "svg.fonttype": "none",  # text, not paths
-    "svg.hashsalt": "mpox",  # else the ids in it are random
+    "svg.hashsalt": "mpox",  # otherwise its ids are random
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -32,12 +32,12 @@ STYLE: Any = {
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, to be drawn within `matplotlib.rc_context(STYLE)`."""
+    """An empty figure in inches, to be drawn within `matplotlib.rc_context(STYLE)`."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def svg(drawn: Figure, alt: str) -> Markup:
-    """The figure as an <svg> element that says `alt` to who does not see it."""
+    """The figure as an <svg> element with a text for screen readers."""
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     drawn.savefig(buffer, format="svg", transparent=True, metadata=metadata)
@@ -45,7 +45,7 @@ def svg(drawn: Figure, alt: str) -> Markup:
     text = text[text.index("<svg") :]
     for colour, value in COLOURS.items():
         text = text.replace(colour, value)
-    # The width is the page's to say; the height follows from viewBox.
+    # The page sets the width; the height follows from viewBox.
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
     text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
     return Markup(text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1))

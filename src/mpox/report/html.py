@@ -1,4 +1,4 @@
-"""A page of templates/, with its style and script in it: one file that needs no network."""
+"""A page made from templates/, with its style and script inside: one file, no network."""
 
 import base64
 import hashlib
@@ -12,11 +12,17 @@ from mpox.core.errors import line
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **context: Any) -> str:
-    """A page of `templates/`, with the style and the script in it.
+def number(value: float, form: str = "%.3g") -> str:
+    """A number for reading, with a minus sign; integers as they are by default."""
+    shown = str(value) if isinstance(value, int) and form.endswith("g") else form % value
+    return shown.replace("-", "−")
 
-    Every value is escaped. A Content-Security-Policy lets nothing be loaded, and runs no script but
-    this one, whatever a file's name or a prompt may hold.
+
+def render(template: str, **context: Any) -> str:
+    """Render a page of `templates/` with the style and the script in it.
+
+    Every value is escaped. A Content-Security-Policy blocks all loading and every script but this
+    one, whatever a file name or a prompt contains.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -26,6 +32,7 @@ def render(template: str, **context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["line"] = line
+    environment.filters["number"] = number
     script = (TEMPLATES / "script.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(template).render(

@@ -1,4 +1,4 @@
-"""Section "Training": the curves, and the step that was kept."""
+"""Section "Training": the curves, and the step whose LoRA is used."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def section(run: Run) -> dict[str, Any]:
         "kept": run.training["selected"],
         "select": run.params.train.select,
         "steps": run.params.train.max_steps,
-        "held_out": list(zip(steps, losses, strict=True)),
+        "losses": list(zip(steps, losses, strict=True)),
         "first": losses[0],
         "lowest": (steps[lowest], losses[lowest]),
         "at_end": lowest == len(steps) - 1,
@@ -27,7 +27,7 @@ def section(run: Run) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, tuple[list[int], list[float]]], kept: int) -> Markup:
-    """Training and held-out loss above, the learning rate below; `kept`: the step of the LoRA."""
+    """Losses above, the learning rate below; `kept`: the step whose LoRA is used."""
     with matplotlib.rc_context(STYLE):
         drawn = figure(8, 4.6)
         upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -38,7 +38,7 @@ def draw(curves: dict[str, tuple[list[int], list[float]]], kept: int) -> Markup:
             axes.axvline(kept, color="#000000", linestyle=":", linewidth=1.5)
             axes.grid(color=FAINT, linewidth=0.5)
         upper.annotate(
-            f"kept: step {kept}", (kept, 1), (-4, -2), xycoords=("data", "axes fraction"),
+            f"used: step {kept}", (kept, 1), (-4, -2), xycoords=("data", "axes fraction"),
             textcoords="offset points", ha="right", va="top",
         )  # fmt: skip
         upper.legend(frameon=False, loc="upper center")

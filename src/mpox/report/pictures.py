@@ -1,4 +1,4 @@
-"""Pictures as they stand in a page: encoded alike, within a budget of bytes."""
+"""The pictures of a page, encoded uniformly within a budget of bytes."""
 
 import base64
 import os
@@ -12,13 +12,13 @@ import numpy as np
 from mpox.core import images
 
 QUALITY = 85  # of JPEG, 4:4:4
-SIDES = (384, 256, 192, 160, 128, 96, 64)  # pixels; the largest that the budget takes is used
-SAMPLE = 16  # pictures that say what a side will cost
+SIDES = (384, 256, 192, 160, 128, 96, 64)  # pixels; the largest that fits the budget is used
+SAMPLE = 16  # pictures from which the size at a side is estimated
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of a page, as templates/picture.html draws it."""
+    """One picture of a page, for templates/picture.html."""
 
     source: str  # a data: address
     side: int  # pixels
@@ -28,10 +28,10 @@ class Shown:
 
 
 def encode(pictures: Sequence[np.ndarray], budget: int) -> list[tuple[str, int]]:
-    """Pictures (uint8, S×S×3, all of one side S) as data: addresses, and their side in pixels.
+    """Data: addresses of pictures (uint8, S×S×3, all of one side S), and their side in pixels.
 
-    All are of the largest of SIDES, at most S, at which they are `budget` bytes or less together
-    (or of the smallest): real and synthetic ones that are encoded in one call are treated alike.
+    All get the largest of SIDES, at most S, at which together they fit into `budget` bytes, or
+    else the smallest. Encode real and synthetic pictures in one call, so that both look alike.
     """
     if not pictures:
         return []
@@ -41,16 +41,16 @@ def encode(pictures: Sequence[np.ndarray], budget: int) -> list[tuple[str, int]]
         few = sum(map(len, _all(sample, side)))
         if few * len(pictures) / SAMPLE > budget and side != sides[-1]:
             continue
-        found = _all(pictures, side)
-        if sum(map(len, found)) <= budget:
+        sources = _all(pictures, side)
+        if sum(map(len, sources)) <= budget:
             break
-    return [(source, side) for source in found]
+    return [(source, side) for source in sources]
 
 
-def parallel(work: Callable, of: Iterable) -> list:
-    """`work` of each, in threads: decoding, resizing and encoding leave Python free."""
+def parallel(work: Callable, items: Iterable) -> list:
+    """`work` on each item, in threads, because decoding and encoding release Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(work, of))
+        return list(pool.map(work, items))
 
 
 def _all(pictures: Sequence[np.ndarray], side: int) -> list[str]:

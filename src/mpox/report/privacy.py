@@ -1,42 +1,41 @@
-"""Section "Weights": what an attack on the LoRA itself finds of the training patients."""
+"""Section "Privacy": what an attack on the LoRA itself reveals about the training patients."""
 
 from typing import Any
 
 from mpox.report.run import Run
 from mpox.statistics.estimate import Metrics
 
-BOUND = 0.6  # AUC: an attack whose interval stays below gives hardly anybody away
+BOUND = 0.6  # AUC: an attack whose whole interval is below reveals hardly anyone
 
 
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/privacy.html."""
-    found = run.privacy
-    state, text = verdict(found)
+    state, text = verdict(run.privacy)
     return {
-        "of": found.identity,
+        "counts": run.privacy.identity,
         "state": state,
         "verdict": text,
-        **{name: found[name] for name in ("auc", "tpr", "false_alarms")},
+        **{name: run.privacy[name] for name in ("auc", "tpr", "false_alarms")},
     }
 
 
-def verdict(found: Metrics) -> tuple[str, str]:
-    """A state of words.STATES, and one sentence on whether the weights remember patients."""
-    auc, counts = found["auc"], found.identity
-    said = f"AUC {auc.value:.2f}, interval {auc.low:.2f} to {auc.high:.2f}, 0.50 is a guess"
-    whom = (
+def verdict(privacy: Metrics) -> tuple[str, str]:
+    """A state of words.STATES, and a sentence on whether the weights reveal training patients."""
+    auc, counts = privacy["auc"], privacy.identity
+    numbers = f"AUC {auc.value:.2f}, interval {auc.low:.2f} to {auc.high:.2f}; 0.50 is a guess"
+    members = (
         f"{counts['patients_training']} training patients from {counts['patients_test']} others"
         if counts["patients"] == "known"
         else f"{counts['n_training']} training photos from {counts['n_test']} others"
     )
     if auc.low > 0.5:
         return "off", (
-            f"The weights remember whom they were trained on: an attack tells {whom} ({said}). "
-            "Who has them can find out whose photos were used."
+            f"The weights reveal what they were trained on: an attack tells {members} better than "
+            f"a guess ({numbers}). Anyone with the LoRA file can test any photo against it."
         )
     text = (
-        f"An attack on the weights does not tell {whom} ({said}); one of "
-        f"{found['detectable'].value:.2f} or more would most likely have been found. A better "
-        "attack may find more."
+        f"An attack on the weights did not tell {members} ({numbers}). It would most likely "
+        f"have found an AUC of {privacy['detectable'].value:.2f} or more. A better attack may "
+        "reveal more."
     )
     return "fine" if auc.high < BOUND else "unsure", text

@@ -1,4 +1,4 @@
-"""Section "Provenance": every parameter, the hashes of what went in and came out, the versions."""
+"""Section "Provenance": all parameters, hashes of inputs and outputs, versions."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ PROFILES = ("embedded.yaml", "sd15.yaml", "study.yaml")
 class Parameter(NamedTuple):
     key: str
     value: str
-    profile: str | None  # the profile's own value, where it differs
+    profile: str | None  # the profile's value, where it differs
 
 
 def section(run: Run) -> dict[str, Any]:
@@ -40,15 +40,17 @@ def section(run: Run) -> dict[str, Any]:
     }
 
 
-def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
-    """The profile that the run's parameters differ least from, and all of them beside its own."""
-    mine = texts(own.model_dump(mode="json"))
-    found = {
+def parameters(current: Params, profiles: Path) -> tuple[str, list[Parameter]]:
+    """The profile closest to the run's parameters, and all parameters compared with it."""
+    mine = texts(current.model_dump(mode="json"))
+    candidates = {
         name: texts(params.read(profiles / name, Params).model_dump(mode="json"))
         for name in PROFILES
     }
-    nearest = min(found, key=lambda name: sum(found[name][key] != mine[key] for key in mine))
-    theirs = found[nearest]
+    nearest = min(
+        candidates, key=lambda name: sum(candidates[name][key] != mine[key] for key in mine)
+    )
+    theirs = candidates[nearest]
     return nearest, [
         Parameter(key, value, theirs[key] if theirs[key] != value else None)
         for key, value in mine.items()
@@ -56,7 +58,7 @@ def parameters(own: Params, profiles: Path) -> tuple[str, list[Parameter]]:
 
 
 def texts(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters by dotted key, values as JSON has them, text without its quotes."""
+    """Parameters by dotted key; values in JSON, but text without quotes."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in params.flat(tree).items()
@@ -64,25 +66,25 @@ def texts(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hashes(run: Run) -> dict[str, str]:
-    """SHA-256 by what it is of. Of folders: of what sha256sum prints of their files."""
+    """SHA-256 by name; for a folder, that of the output of sha256sum for its files."""
     base = Path(run.params.model.path)
     return {
-        "photos used (their hashes, sorted, a line each)": photos(run.prepared / "manifest.csv"),
+        "photos used (their sorted hashes, one per line)": photos(run.prepared / "manifest.csv"),
         f"base model, {base}": folders.digest(base),
         "LoRA": folders.sha256(run.lora / folders.LORA),
         "synthetic pictures, with their table": folders.digest(run.synthetic),
-        f"weights of {run.identity['features']} (begin)": run.identity["features_sha256"],
-        "test and training photos as evaluated (begin)": run.identity["split"],
+        f"weights of {run.identity['features']} (first 8 digits)": run.identity["features_sha256"],
+        "test and training photos of the evaluation (first 8 digits)": run.identity["split"],
     }
 
 
 def photos(manifest: Path) -> str:
-    """SHA-256 of the sorted SHA-256 of the photos that are in a set."""
+    """SHA-256 of the sorted SHA-256 of all photos that are in a set."""
     with manifest.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
         used = sorted(row["sha256"] for row in csv.DictReader(stream) if row["file"])
     return hashlib.sha256("".join(f"{each}\n" for each in used).encode()).hexdigest()
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Versions by package, of a requirements file."""
+    """Versions by package in a requirements file."""
     return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Section "Readers": what experts said who did not know which pictures are real."""
+"""Section "Readers": how experts judged the pictures without knowing which are real."""
 
 from typing import Any
 
@@ -6,61 +6,57 @@ from mpox.report.run import Run
 from mpox.statistics.estimate import Metrics
 
 TITLES = {
-    "accuracy": "called rightly, mean of both classes",
-    "sensitivity": "synthetic pictures called so",
-    "specificity": "real photos called so",
-    "d_prime": "d′",
-    "criterion": "criterion: above 0 in doubt “real”",
+    "accuracy": "accuracy, the mean of the next two",
+    "sensitivity": "synthetic pictures called synthetic",
+    "specificity": "real photos called real",
+    "d_prime": "d′, the distance between the classes in standard deviations",
+    "criterion": "criterion, above 0 for a tendency to call “real”",
     "auroc": "area under the ROC curve of their confidence",
-    "realism_off": "realism of 1 to 5, real minus synthetic",
-    "mpox_off": "diagnosed as mpox, real minus synthetic",
+    "realism_off": "realism (1 to 5), real minus synthetic",
+    "mpox_off": "share diagnosed as mpox, real minus synthetic",
 }
+OF_READERS = ("accuracy", "sensitivity", "specificity", "d_prime", "auroc")
+AGREEMENT = ("kappa_class", "alpha_realism", "consistency")
 
 
 def section(run: Run) -> dict[str, Any]:
     """The context of templates/reading.html."""
-    found = run.reading
-    if not found.ran:
+    metrics = run.reading
+    if not metrics.ran:
         return {"ran": False}
     return {
         "ran": True,
-        "of": found.identity,
-        "verdict": verdict(found),
-        "rows": [(title, name, found[name]) for name, title in TITLES.items()],
+        "counts": metrics.identity,
+        "verdict": verdict(metrics),
+        "rows": [(title, name, metrics[name]) for name, title in TITLES.items()],
         "readers": {
-            name: [
-                own[measure]
-                for measure in ("accuracy", "sensitivity", "specificity", "d_prime", "auroc")
-            ]
-            for name, own in found.within("reader: ").items()
+            name: [scores[measure] for measure in OF_READERS]
+            for name, scores in metrics.within("reader: ").items()
         },
-        "tones": found.within("tone: "),
-        "others": {
-            name: other.value
-            for name in ("kappa_class", "alpha_realism", "consistency")
-            if (other := found.get(name))
+        "tones": metrics.within("tone: "),
+        "agreement": {
+            name: estimate.value for name in AGREEMENT if (estimate := metrics.get(name))
         },
     }
 
 
-def verdict(found: Metrics) -> str:
-    """One sentence: not above chance is not yet indistinguishable."""
-    told, margin = found["accuracy"], found.identity["margin"]
-    said = f"{_percent(told.value)} right, interval {_percent(told.low)} to {_percent(told.high)}"
-    if found["equivalent"].value:
+def verdict(metrics: Metrics) -> str:
+    """One sentence. An accuracy within chance is not yet proof that readers cannot tell."""
+    accuracy, margin = metrics["accuracy"], metrics.identity["margin"]
+    value, low, high = (f"{100 * x:.0f} %" for x in (accuracy.value, accuracy.low, accuracy.high))
+    numbers = f"accuracy {value}, interval {low} to {high}"
+    if metrics["equivalent"].value:
         return (
-            "Readers told synthetic pictures from real ones neither better nor worse than chance, "
-            f"within the {100 * margin:.0f} points that were laid down beforehand ({said})."
+            "Readers told synthetic pictures from real photos no better and no worse than chance, "
+            f"within the declared margin of {100 * margin:.0f} points ({numbers})."
         )
-    if told.low > 0.5:
-        return f"Readers can tell the synthetic pictures from real ones ({said})."
-    if told.high < 0.5:
-        return f"Readers took the synthetic pictures for the real ones ({said})."
+    if accuracy.low > 0.5:
+        return f"Readers can tell synthetic pictures from real photos ({numbers})."
+    if accuracy.high < 0.5:
+        return (
+            f"Readers confused synthetic pictures and real photos more than by chance ({numbers})."
+        )
     return (
-        f"Whether readers can tell the synthetic pictures from real ones is not known ({said}): "
-        "chance is within the interval, and so is more than the margin."
+        f"The study does not show whether readers can tell synthetic pictures from real photos "
+        f"({numbers}): the interval includes chance, and also values beyond the margin."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

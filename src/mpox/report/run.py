@@ -1,4 +1,4 @@
-"""What a run left behind: the files that the page is made of, read once."""
+"""The outputs of a run that the page is made of, each read once."""
 
 import csv
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mpox.core.picture_set import PictureSet
 from mpox.params import Params
 from mpox.statistics import estimate
 from mpox.statistics.estimate import Metrics
@@ -16,22 +17,29 @@ PHANTOMS = "data/phantom/photos"
 
 @dataclass(frozen=True)
 class Run:
-    """The outputs of every stage before `report`, by the paths that dvc.yaml gives them."""
+    """The outputs of all stages before `report`, by the paths in dvc.yaml."""
 
     params: Params
     prepared: Path  # train/, val/ and test/ with their tables, manifest.csv
     synthetic: Path
-    base: Path  # what the base draws by the same prompts and seeds
+    base: Path  # pictures of the base for the same prompts and seeds
     lora: Path
-    sheets: Path  # of the evaluation: contact sheet, suspicious pairs and their table
+    sheets: Path  # of the evaluation: contact sheets, suspicious pairs and their table
     metrics: Path
-    profiles: Path  # params/, complete parameter files to hold this run's against
+    profiles: Path  # params/, complete parameter files to compare this run's with
     lock: Path  # requirements.lock
 
     @property
     def of_phantoms(self) -> bool:
-        """Whether the photos are the embedded phantoms, which show nobody."""
+        """Whether the photos are the embedded phantoms, which show no real person."""
         return self.params.data.source == PHANTOMS
+
+    @cached_property
+    def sets(self) -> Mapping[str, PictureSet]:
+        """The pictures of the splits and the synthetic ones."""
+        folders = {name: self.prepared / name for name in ("train", "val", "test")}
+        folders["synthetic"] = self.synthetic
+        return {name: PictureSet.read(folder) for name, folder in folders.items()}
 
     @cached_property
     def preparation(self) -> Mapping[str, float]:
@@ -40,7 +48,7 @@ class Run:
 
     @cached_property
     def training(self) -> dict[str, Any]:
-        """DVCLive's metrics/train/metrics.json: the last values, and `selected`, the step kept."""
+        """metrics/train/metrics.json of DVCLive: last values, and `selected`, the step used."""
         file = self.metrics / "train/metrics.json"
         return estimate.from_json(file.read_bytes(), str(file))
 
@@ -69,5 +77,5 @@ class Run:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the evaluation is of: extractor, N, whether patients are known."""
+        """What the evaluation describes: extractor, N, whether patients are known."""
         return self.evaluation.identity

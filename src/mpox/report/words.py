@@ -1,7 +1,7 @@
-"""Section "In words": what the numbers allow to say, by the rules that docs/metrics.md has.
+"""Section "In words": what the numbers support, by the rules in docs/metrics.md.
 
-No sentence says more than an interval allows: what lies within chance "cannot be told" from real
-photos, which is not "is like" them, and where even a poor set could pass, that is said.
+No sentence says more than an interval allows. A difference within chance "was not found"; that does
+not make pictures "like" real photos. Where even a poor set could pass, a sentence says so.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +15,19 @@ from mpox.report.run import Run
 from mpox.statistics.estimate import Estimate, Metrics, Z
 
 ALPHA = 0.05  # of tests
-BLIND = 0.5  # of the null: a share whose chance is as large misses that half of it is gone
+BLIND = 0.5  # of the null: with so wide an interval, a share at half its null can pass
 STATES = {"fine": "✓", "off": "✗", "unsure": "?", "fact": "·"}
+DIVERSITY = {"repeat_rate": "repeats", "vendi_ratio": "Vendi score", "ms_ssim": "MS-SSIM"}
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence, what kind it is, and the measure at which its numbers stand on the page."""
+    """One sentence of the page."""
 
     rule: str
-    state: str  # of STATES: nothing found | a fault | too few pictures to tell | only a fact
+    state: str  # of STATES: no fault found | a fault | cannot tell | a fact
     text: str
-    measure: str
+    measure: str  # whose numbers the sentence links to
 
     @property
     def sign(self) -> str:
@@ -42,9 +43,9 @@ def section(run: Run) -> dict[str, Any]:
 
 
 def sentences(evaluation: Metrics, preparation: Mapping[str, float]) -> list[Sentence]:
-    """What metrics/evaluation.json and metrics/prepare.json say, in the reader's order."""
-    found = {name: estimate for name in MEASURES if (estimate := evaluation.get(name))}
-    numbers = Numbers(evaluation, preparation, found)
+    """The sentences on metrics/evaluation.json and metrics/prepare.json, in reading order."""
+    measured = {name: estimate for name in MEASURES if (estimate := evaluation.get(name))}
+    numbers = Numbers(evaluation, preparation, measured)
     return [sentence for rule in RULES if (sentence := rule(numbers))]
 
 
@@ -54,41 +55,54 @@ class Numbers:
 
     evaluation: Metrics
     preparation: Mapping[str, float]
-    found: Mapping[str, Estimate]
+    measured: Mapping[str, Estimate]
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return self.evaluation.identity
 
     def worse(self, *names: str) -> list[str]:
-        """Those of the measures that are beyond chance, on the worse side."""
-        return [n for n in names if n in self.found and self.found[n].off * MEASURES[n].worse > 1]
+        """The measures that are worse than real photos beyond chance."""
+        return [
+            name
+            for name in names
+            if name in self.measured and self.measured[name].off * MEASURES[name].worse > 1
+        ]
 
     @property
     def blind(self) -> list[str]:
-        """The shares by which a set that lacks half of what it should have could pass."""
-        shares = {n: self.found[n] for n in ("precision", "recall", "coverage")}
+        """The shares with so wide an interval that a set at half the null could pass."""
+        shares = {name: self.measured[name] for name in ("precision", "recall", "coverage")}
         return [
-            n for n, e in shares.items() if max(e.high - e.value, e.value - e.low) >= BLIND * e.null
+            name
+            for name, share in shares.items()
+            if max(share.high - share.value, share.value - share.low) >= BLIND * share.null
         ]
+
+    @property
+    def state_if_no_fault(self) -> str:
+        return "unsure" if self.blind else "fine"
 
 
 def _amount(n: Numbers) -> Sentence:
-    of = n.identity
+    counts = n.identity
     text = (
-        f"{of['n_synthetic']} synthetic pictures are held against {of['n_test']} real test photos"
+        f"{counts['n_synthetic']} synthetic pictures are compared with {counts['n_test']} real "
+        "test photos"
     )
-    if of["patients"] == "unknown":
+    if counts["patients"] == "unknown":
         text += (
-            ". Whose photos these are is not known: photos of one patient may be both in training "
-            "and in test, so that everything below may look better than it is."
+            ". The patients are unknown. Photos of one patient may be in both training and test, "
+            "so everything below may look better than it is."
         )
         return Sentence("amount", "unsure", text, "identity")
-    text += f" of {n.preparation['groups_test']} patients"
-    if of["n_training"]:
+    text += f" of {n.preparation['groups_test']} patients."
+    if counts["n_training"]:
         patients = n.preparation["groups_train"]
-        text += f"; the LoRA was trained on {of['n_training']} photos of {patients} other patients"
-    return Sentence("amount", "fact", f"{text}.", "identity")
+        text += (
+            f" The LoRA was trained on {counts['n_training']} photos of {patients} other patients."
+        )
+    return Sentence("amount", "fact", text, "identity")
 
 
 def _enough(n: Numbers) -> Sentence | None:
@@ -96,134 +110,137 @@ def _enough(n: Numbers) -> Sentence | None:
         return None
     name = n.blind[0]
     text = (
-        f"There are too few pictures to tell: by {' and '.join(n.blind)} a set that lacks half of "
-        f"what real photos have could pass for real ({_share(n.found[name])}). What is not found "
-        "below may be there all the same."
+        f"There are too few pictures to judge {' and '.join(n.blind)}: a set that lacks half of "
+        f"what real photos have could pass ({name}: {_share(n.measured[name])}). The checks below "
+        "can miss faults."
     )
     return Sentence("enough", "unsure", text, name)
 
 
 def _told_apart(n: Numbers) -> Sentence:
-    excess, p = n.found["fid_excess"], n.evaluation["kid_p"].value
-    numbers = f"Fréchet distance beyond the floor {_interval(excess)}, 0 for real photos"
+    p = n.evaluation["kid_p"].value
+    numbers = (
+        f"Fréchet distance above its floor {_interval(n.measured['fid_excess'])}; real photos 0; "
+        f"p = {p:.2g}"
+    )
     if far := n.worse("fid_excess", "kid"):
-        text = f"They can be told from real photos ({numbers}; p = {p:.2g})."
+        text = f"The distances tell them apart from real photos ({numbers})."
         return Sentence("told apart", "off", text, far[0])
     if p < ALPHA:
         text = (
-            f"A test tells them from real photos (p = {p:.2g}), though the intervals of the "
-            f"distances still reach what real photos have ({numbers})."
+            f"A test tells them apart from real photos, although neither distance is beyond chance "
+            f"by itself ({numbers})."
         )
         return Sentence("told apart", "off", text, "kid")
     text = (
-        f"By these distances they cannot be told from other real photos ({numbers}; p = {p:.2g}). "
-        "That is no proof that they are alike."
+        f"The distances do not tell them apart from real photos ({numbers}). This does not prove "
+        "that they are alike."
     )
-    return Sentence("told apart", _none(n), text, "fid_excess")
+    return Sentence("told apart", n.state_if_no_fault, text, "fid_excess")
 
 
 def _implausible(n: Numbers) -> Sentence:
-    of = _against(n.found["precision"])
+    within = f"{_against(n.measured['precision'])} lie within the range of real photos"
     if off := n.worse("precision", "density"):
-        text = f"Too many are implausible: {of} lie where real photos lie."
+        within = f"only {within}"
+        if off[0] == "density":
+            within = (
+                "they lie too far from typical real photos (density "
+                f"{_interval(n.measured['density'])}; other real photos "
+                f"{_plain(n.measured['density'].null)})"
+            )
+        text = f"Too many are implausible: {within}."
         return Sentence("implausible", "off", text, off[0])
-    text = (
-        "No more of them are found implausible than of other real photos: "
-        f"{of} lie where real photos lie."
-    )
-    return Sentence("implausible", _none(n), text, "precision")
+    text = f"No excess of implausible pictures was found: {within}."
+    return Sentence("implausible", n.state_if_no_fault, text, "precision")
 
 
 def _missing(n: Numbers) -> Sentence:
-    of = _against(n.found["recall"])
+    reached = f"they reach {_against(n.measured['recall'])} of the real photos"
     if off := n.worse("recall", "coverage"):
-        text = (
-            "Some of what real photos show is missing or too rare: "
-            f"{of} of the real photos are within reach."
-        )
+        if off[0] == "coverage":
+            covered = _against(n.measured["coverage"])
+            reached = f"{covered} of the real photos have a synthetic picture nearby"
+        text = f"Some of what real photos show is missing or too rare: {reached}."
         return Sentence("missing", "off", text, off[0])
-    text = f"Nothing is found missing: {of} of the real photos are within reach."
-    return Sentence("missing", _none(n), text, "recall")
+    text = f"No gap in what real photos show was found: {reached}."
+    return Sentence("missing", n.state_if_no_fault, text, "recall")
 
 
 def _for_whom(n: Numbers) -> Sentence | None:
-    """Of tone: how often each is drawn, and whether any is drawn worse than its own real photos."""
+    """Whether each tone is as frequent as in real photos, and as plausible."""
     difference = n.evaluation.get("p", "by tone")
     if difference is None:
         return None
     p, groups = difference.value, n.evaluation.within("tone: ")
-    found = []
+    faults = []
     if p < ALPHA:
-        named = [
-            f"{name} {_percent(own['share_synthetic'].value)} of them, of real photos "
-            f"{_percent(own['share_real'].value)}"
-            for name, own in groups.items()
-            if own["share_off"].high < 0 or own["share_off"].low > 0
+        shares = [
+            f"{name} {_percent(group['share_synthetic'].value)} of the synthetic pictures, "
+            f"{_percent(group['share_real'].value)} of the real photos"
+            for name, group in groups.items()
+            if group["share_off"].high < 0 or group["share_off"].low > 0
         ]
-        found.append(
-            f"They are not as light and dark as real photos are (p = {p:.2g})"
-            + (f": {'; '.join(named)}." if named else ".")
-        )
-    judged = {name: own["precision"] for name, own in groups.items() if "precision" in own}
-    # Of several groups one is off by chance more often than each: Bonferroni's correction.
+        listed = f": {'; '.join(shares)}" if shares else ""
+        faults.append(f"Their tones differ from those of real photos (p = {p:.2g}){listed}.")
+    judged = {name: group["precision"] for name, group in groups.items() if "precision" in group}
+    # The more groups, the more often one is off by chance: Bonferroni's correction.
     level = NormalDist().inv_cdf(1 - ALPHA / 2 / max(len(judged), 1)) / Z
     for name, precision in judged.items():
         if precision.off < -level:
-            shown = _against(precision)
-            found.append(
-                f"Of the {name} ones too many are implausible: {shown} lie where real ones lie."
+            faults.append(
+                f"Too many of the {name} pictures are implausible: only {_against(precision)} lie "
+                "within the range of real photos."
             )
-    if found:
-        return Sentence("for whom", "off", " ".join(found), "by-tone")
-    text = f"No difference in tone from real photos is found (p = {p:.2g}); "
-    text += (
-        f"judged apart are {' and '.join(judged)} pictures." if judged else "none is judged apart."
+    if faults:
+        return Sentence("for whom", "off", " ".join(faults), "by-tone")
+    checked = (
+        f"Plausibility was also checked for {' and '.join(judged)} pictures separately."
+        if judged
+        else "No tone has enough pictures to be checked separately."
     )
-    return Sentence("for whom", _none(n), text, "by-tone")
+    text = f"No difference in tone from real photos was found (p = {p:.2g}). {checked}"
+    return Sentence("for whom", n.state_if_no_fault, text, "by-tone")
 
 
 def _alike(n: Numbers) -> Sentence:
-    repeats = f"{_percent(n.found['repeat_rate'].value)} repeat another one"
-    if off := n.worse("repeat_rate", "vendi_ratio", "ms_ssim"):
-        text = f"They are too alike ({repeats}; beyond chance: {', '.join(off)})."
+    repeats = f"{_percent(n.measured['repeat_rate'].value)} repeat another one"
+    if off := n.worse(*DIVERSITY):
+        beyond = " and ".join(DIVERSITY[name] for name in off)
+        text = f"They are too similar to each other ({repeats}; beyond chance: {beyond})."
         return Sentence("alike", "off", text, off[0])
-    text = f"They are not found more alike than real photos are ({repeats})."
-    return Sentence("alike", _none(n), text, "vendi_ratio")
+    text = f"No excess similarity to each other was found ({repeats})."
+    return Sentence("alike", n.state_if_no_fault, text, "vendi_ratio")
 
 
 def _copies(n: Numbers) -> Sentence:
-    if "copy_rate" not in n.found:
-        text = "Nothing is said of copies: the evaluation was given no training photos."
+    if "copy_rate" not in n.measured:
+        text = "Copies were not searched for, because the evaluation had no training photos."
         return Sentence("copies", "unsure", text, "identity")
-    total, rate = n.identity["n_synthetic"], n.found["copy_rate"]
-    counts = {name: round(n.found[name].value * total) for name in ("copy_rate", "hash_rate")}
-    name = max(counts, key=lambda each: counts[each])
-    most = max(n.found[each].high for each in counts)
-    left = f"with {total} pictures, up to {_percent(most)} of such copies cannot be ruled out"
-    if off := n.worse("copy_rate", "hash_rate"):
-        worst = n.found[off[0]]
+    total, rates = n.identity["n_synthetic"], {k: n.measured[k] for k in ("copy_rate", "hash_rate")}
+    close = "as close to a training photo as a copy would be"
+    if off := n.worse(*rates):
+        rate = rates[off[0]]
         text = (
-            f"Some are copies of training photos: {round(worst.value * total)} of {total} are as "
-            f"like one as a copy ({_interval(worst, percent=True)}; of real test photos "
-            f"{_percent(worst.null)})."
+            f"Some appear to copy training photos: {round(rate.value * total)} of {total} are "
+            f"{close} ({_interval(rate, percent=True)}; real test photos {_percent(rate.null)})."
         )
         return Sentence("copies", "off", text, off[0])
     if n.worse("fid_gap"):
         text = (
-            f"As a whole they are nearer to the training photos than to the test photos "
-            f"({_interval(n.found['fid_gap'])}, 0 expected), though no more are found to be copies "
-            "than chance gives."
+            "As a set they are closer to the training photos than to the test photos (difference "
+            f"of Fréchet distances {_interval(n.measured['fid_gap'])}; expected 0). Chance alone "
+            "could explain the number of single copies."
         )
         return Sentence("copies", "off", text, "fid_gap")
-    if counts[name]:
-        text = (
-            f"{counts[name]} of {total} {'is' if counts[name] == 1 else 'are'} as like a training "
-            "photo as a copy would be, no more "
-            f"than chance gives ({_percent(n.found[name].null)} of real test photos are); {left}."
-        )
-    else:
-        text = f"None of the {total} is as like a training photo as a copy would be; {left}."
-    return Sentence("copies", "fine" if rate.high < 0.05 else "unsure", text, name)
+    name = max(rates, key=lambda each: round(rates[each].value * total))
+    count = round(rates[name].value * total)
+    text = f"{count or 'None'} of {total} {'is' if count < 2 else 'are'} {close}. "
+    if count:
+        text += f"Chance alone could give that (real test photos: {_percent(rates[name].null)}). "
+    most = max(rate.high for rate in rates.values())
+    text += f"With {total} pictures, up to {_percent(most)} could still be such copies."
+    return Sentence("copies", "fine" if rates["copy_rate"].high < 0.05 else "unsure", text, name)
 
 
 RULES: tuple[Callable[[Numbers], Sentence | None], ...] = (
@@ -231,30 +248,24 @@ RULES: tuple[Callable[[Numbers], Sentence | None], ...] = (
 )  # fmt: skip
 
 
-def _none(n: Numbers) -> str:
-    """The state of a sentence that finds nothing."""
-    return "unsure" if n.blind else "fine"
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1f} %"
 
 
-def _interval(of: Estimate, percent: bool = False) -> str:
+def _interval(estimate: Estimate, percent: bool = False) -> str:
     show = _percent if percent else _plain
-    return f"{show(of.value)}, interval {show(of.low)} to {show(of.high)}"
+    return f"{show(estimate.value)}, interval {show(estimate.low)} to {show(estimate.high)}"
 
 
 def _plain(number: float) -> str:
     return f"{number:.3g}".replace("-", "−")
 
 
-def _share(of: Estimate) -> str:
-    return f"interval {_percent(of.low)} to {_percent(of.high)}, real photos {_percent(of.null)}"
+def _share(estimate: Estimate) -> str:
+    low, high, null = map(_percent, (estimate.low, estimate.high, estimate.null))
+    return f"interval {low} to {high}; real photos {null}"
 
 
-def _against(of: Estimate) -> str:
-    return (
-        f"{_percent(of.value)} ({_percent(of.low)} to {_percent(of.high)}; of other real photos "
-        f"{_percent(of.null)})"
-    )
+def _against(estimate: Estimate) -> str:
+    low, high, null = map(_percent, (estimate.low, estimate.high, estimate.null))
+    return f"{_percent(estimate.value)} ({low} to {high}; other real photos {null})"

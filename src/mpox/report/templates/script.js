@@ -1,5 +1,5 @@
 "use strict";
-// Enter and click open a picture, arrow keys go on within its group, Escape closes (the dialog's own).
+// A click or Enter opens a picture, arrow keys move within its group, Escape closes the dialog.
 const viewer = document.getElementById("viewer");
 const image = viewer.querySelector("img");
 const caption = viewer.querySelector("figcaption");
@@ -8,9 +8,9 @@ let place = 0;
 
 function show(number) {
   place = (number + group.length) % group.length;
-  const own = group[place].querySelector("img");
-  image.src = own.src;
-  image.alt = own.alt;
+  const chosen = group[place].querySelector("img");
+  image.src = chosen.src;
+  image.alt = chosen.alt;
   caption.replaceChildren(...group[place].querySelector(".words").cloneNode(true).childNodes);
   caption.append(document.createElement("br"), `${place + 1} of ${group.length}`);
 }
@@ -38,7 +38,7 @@ viewer.addEventListener("click", (event) => {
   if (event.target === viewer) viewer.close(); // beside the picture
 });
 viewer.addEventListener("close", () => group[place].focus());
-// Printed, everything folded away is opened first and folded again afterwards.
+// For printing, everything folded is opened, and folded again afterwards.
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];
