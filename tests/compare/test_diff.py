@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def write(folder: Path, metrics: Metrics, params: str, seeds: list[int], tint: i
         images.write(drawn / f"{i:05d}.png", tinted)
         rows[f"{i:05d}.png"] = [PROMPT, "", seed]
     table.write(drawn, ["text", "negative_prompt", "seed"], rows)
-    with Repo(str(folder)) as repo:
+    with warnings.catch_warnings(action="ignore"), Repo(str(folder)) as repo:
         repo.add(str(drawn))
 
 
