@@ -229,9 +229,9 @@ def test_the_target_of_an_ignored_link_counts_too(root, outside):
     reject("data/link/../../lesions")
 
 
-@pytest.mark.parametrize("kind", ["empty", "without a commit", "with a commit", "file"])
+@pytest.mark.parametrize("kind", ["empty", "file", "a commit"])
 @pytest.mark.parametrize("folder", ["lesions", "lesions/more", "lesions/more/still"])
-def test_a_repository_of_its_own_is_refused(kind, folder, root, outside):
+def test_a_repository_of_its_own_is_refused(kind, folder, root):
     nested = root / folder
     nested.mkdir(exist_ok=True)
     git("add", ".")
@@ -241,29 +241,27 @@ def test_a_repository_of_its_own_is_refused(kind, folder, root, outside):
     elif kind == "file":
         (nested / ".git").write_text("gitdir: elsewhere\n")
     else:
-        git("init", "-q", cwd=nested)
-    if kind == "with a commit":
-        git("add", ".", cwd=nested)
-        git("commit", "-qm", "photos", cwd=nested)
-    expected = (
-        f"{folder} is a git repository of its own, and `dvc exp run` would commit its files to the "
-        "one around it; move the photos to data/photos, or name its folder in .gitignore"
-    )
-    assert refusal(LESIONS) == expected
+        commit_all(nested)
+    expected = f"{folder} is a git repository of its own, and `dvc exp run` would commit its files"
+    assert refusal(LESIONS).startswith(expected)
+    (root / "lesions/more/deep").mkdir()
     if folder == "lesions/more":
-        (root / "lesions/more/deep").mkdir()
-        assert refusal("lesions/more/deep") == expected
+        assert refusal("lesions/more/deep").startswith(expected)
     (root / ".gitignore").write_text(f"/{folder}/\n")
     git("rm", "-rq", "--cached", "--ignore-unmatch", folder)
     accept(LESIONS)
     accept(folder)
 
 
+def commit_all(folder: Path) -> None:
+    git("init", "-q", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("commit", "-qm", "photos", cwd=folder)
+
+
 def test_a_submodule_is_a_repository_of_its_own(root, tmp_path):
     other = fill(tmp_path / "other")
-    git("init", "-q", cwd=other)
-    git("add", ".", cwd=other)
-    git("commit", "-qm", "photos", cwd=other)
+    commit_all(other)
     shutil.rmtree(root / LESIONS)
     git("submodule", "add", "-q", other, LESIONS / "sub")
     git("commit", "-qm", "submodule")
@@ -304,18 +302,8 @@ def test_in_a_copy_that_dvc_made_its_own_repository_counts(root, monkeypatch):
 UNKNOWN = "git cannot tell whether `dvc exp run` would commit it: "
 
 
-@pytest.mark.parametrize("really", [False, True])
-def test_a_repository_of_another_user_is_refused_with_gits_own_remedy(
-    really, root, tmp_path, monkeypatch
-):
-    if not really:
-        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    elif os.geteuid():
-        pytest.skip("only root can give it away")
-    else:
-        for path in (root, *root.rglob("*")):
-            os.chown(path, 65534, 65534)
-        monkeypatch.delenv("SUDO_UID", raising=False)
+def test_a_repository_of_another_user_is_refused_with_gits_own_remedy(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     message = refusal(PHOTOS)
     assert message.startswith(f"{UNKNOWN}fatal: detected dubious ownership in repository at '")
     command = message.partition("call: ")[2]
