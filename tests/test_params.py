@@ -92,6 +92,7 @@ TOGETHER = {
     "data.patients=(a)(b)": "data.patients: got '(a)(b)'…has 2",
     "data.patients=(a": "data.patients: got '(a'…regular expression",
     "data.columns=[variant]": "data.columns: …variant is reserved",
+    "data.columns=[source]": "data.columns: …source is reserved",
     "data.columns=[n]; train.instance_prompt='a lesion, {n}'": "instance_prompt: no {n}…['tone']",
     "data.source='s3://photos'": "data.source: got 's3://photos': expected a folder",
     "augment.gaussian_noise={p: 0.1, sigma_min: 9.5, sigma_max: 4.5}": "gaussian_noise: …9.5…4.5",

@@ -211,7 +211,7 @@ def test_hugging_face_opens_every_folder_of_pictures(repository, tmp_path, monke
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     for name, columns in (
         ("prepared", {"patient", "group", "tone", "site"}),
-        ("augmented", {"variant", "patient", "group", "tone", "site"}),
+        ("augmented", {"source", "variant", "patient", "group", "tone", "site"}),
         ("synthetic", {"text", "negative_prompt", "seed", "tone", "site"}),
     ):
         folder = str(repository / "data" / name)

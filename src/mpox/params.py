@@ -52,7 +52,17 @@ Place = Annotated[Text, AfterValidator(_is_local)]  # a dependency in dvc.yaml
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit
 FIELD = re.compile(r"\{([^{}]*)\}")  # in a prompt: a column of the pictures' table
 # Columns that the pipeline writes itself, and `n`, which counts pictures. No field has these names.
-RESERVED = {"file_name", "patient", "group", "variant", "text", "negative_prompt", "seed", "n"}
+RESERVED = {
+    "file_name",
+    "patient",
+    "group",
+    "variant",
+    "source",
+    "text",
+    "negative_prompt",
+    "seed",
+    "n",
+}
 T = TypeVar("T", bound="Section")
 Precision = Literal["fp32", "bf16", "fp16"]
 # The parser also raises ValueError on malformed numbers and RecursionError on deep nesting.
@@ -102,7 +112,7 @@ class Data(Section):
     @classmethod
     def can_be_carried(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for name in columns:
-            if name in ("file_name", "patient", "group", "variant"):
+            if name in ("file_name", "patient", "group", "variant", "source"):
                 raise ValueError(f"{name} is reserved and is always carried; leave it out")
             if name != name.strip().lower() or columns.count(name) > 1:
                 raise ValueError(f"expected lower-case names without repeats; got {name!r}")

@@ -361,7 +361,7 @@ def test_missing_or_broken_files_are_named(tmp_path):
     for name, said in (
         ("a", r"evaluation\.json: invalid JSON"),
         ("b", r"synthetic: has no metadata\.csv"),
-        ("c", r"reading\.json: is not in this version's layout"),
+        ("c", r"reading\.json: is not in the layout that metrics have since commit 58f367c"),
         ("d", r"train/metrics\.json: invalid JSON"),
     ):
         folder = tmp_path / name

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 import runs
+from runs import ROOT
 
 from mpox.core.errors import InputError
 from mpox.statistics.estimate import ALL, Estimate, Metrics
@@ -103,10 +105,10 @@ def test_a_missing_estimate_is_named():
     [
         (
             '{"identity": {"n_test": 9}, "fid": 3.0}',
-            "is not in this version's layout; .*repro",
+            "is not in the layout that metrics have since commit 58f367c; .*repro",
         ),
-        ("{}", "is not in this version's layout"),
-        ("3", "is not in this version's layout"),
+        ("{}", "is not in the layout that metrics have since commit 58f367c"),
+        ("3", "is not in the layout that metrics have since commit 58f367c"),
         ("<<<<<<< HEAD", "invalid JSON: "),
     ],
 )
@@ -119,3 +121,10 @@ def test_another_content_is_refused_in_one_line(content, message):
 def test_a_missing_file_is_named():
     with pytest.raises(InputError, match=r"none\.json: not found; dvc repro writes it"):
         Metrics.read(Path("none.json"))
+
+
+def test_no_key_has_the_suffix_of_an_interval_null_or_noise():
+    """They are fields of an estimate's record."""
+    suffix = re.compile(r"""_(lo|hi|null|noise)["'`]""")
+    files = [*(ROOT / "metrics").rglob("*.json"), *(ROOT / "src").rglob("*.py")]
+    assert files and [file for file in files if suffix.search(file.read_text())] == []

@@ -202,8 +202,8 @@ class Metrics:
             tables = {name: rows for name, rows in parts.items() if isinstance(rows, list)}
         if not tables and parts != NOTHING:
             raise InputError(
-                f"{source}: is not in this version's layout; expected metrics written by dvc repro "
-                "(or, for readers' answers, by python -m stages.reading)"
+                f"{source}: is not in the layout that metrics have since commit 58f367c; run dvc "
+                "repro (for readers' answers: python -m stages.reading)"
             )
         estimates: dict[str, dict[str, Estimate]] = {}
         for record in tables.get("estimates", ()):
