@@ -30,11 +30,14 @@ def main(
 
     work = None
     if params.utility.classifier == "cnn":
-        settings = {name: getattr(params, name) for name in ("utility", "resolution", "seed")}
+        used = {name: getattr(params, name) for name in ("utility", "resolution", "seed")}
         inputs = [prepared, controls, synthetic, placebo, Path(params.model.path)]
-        work = checkpoints.folder("utility", settings, inputs)
+        work = checkpoints.folder("utility", used, inputs)
     pictures = Pictures.read(prepared, controls, variants, control_variants, synthetic, placebo)
-    result = trial.run(pictures, params, work)
+    settings = trial.Settings(
+        params.seed, params.resolution, params.model, params.data, params.evaluate, params.utility
+    )
+    result = trial.run(pictures, settings, work)
     folders.write(table, arms_csv.to_csv(result.rows))
     result.metrics.write(metrics)
     if work:

@@ -111,7 +111,7 @@ def test_what_is_in_the_cloud_alone_stops(tmp_path, away):
     for name in ("a.jpg", f"more/{away}", "more/.metadata.csv.icloud"):
         (tmp_path / name).touch()
     said = f"{tmp_path}: 2 not downloaded from the cloud yet, for example more/"
-    with pytest.raises(InputError, match=f"^{said}.*; have the folder downloaded"):
+    with pytest.raises(InputError, match=f"^{said}.*; download the folder"):
         listing.find(tmp_path)
     for name in (f"more/{away}", "more/.metadata.csv.icloud"):
         (tmp_path / name).unlink()

@@ -14,7 +14,7 @@ import torch
 
 from mpox.core.seeds import derive
 from mpox.model import base
-from mpox.params import Params
+from mpox.params import Data, Evaluate, Model, Utility
 from mpox.pictures import features
 from mpox.statistics.estimate import ALL, Estimate, Metrics
 from mpox.utility import arms, arms_csv, end_to_end, leaks, network, scoring, shortcuts, worth
@@ -32,7 +32,18 @@ class Result(NamedTuple):
     rows: list[dict[str, Any]]  # of arms_csv
 
 
-def run(pictures: Pictures, params: Params, work: Path | None) -> Result:
+class Settings(NamedTuple):
+    """The parameters of a trial."""
+
+    seed: int
+    side: int  # pixels
+    model: Model
+    data: Data
+    evaluate: Evaluate
+    utility: Utility
+
+
+def run(pictures: Pictures, settings: Settings, work: Path | None) -> Result:
     """The whole trial; an empty result without controls.
 
     `work` is the folder where trained networks are kept; None for logistic regression only. Raises
@@ -40,20 +51,20 @@ def run(pictures: Pictures, params: Params, work: Path | None) -> Result:
     """
     if not len(pictures.controls["train"]):
         return Result(Metrics(), [])
-    side, mpox = params.resolution, pictures.mpox
-    recipe = network.recipe(params.utility.weights) if work else None
+    side, mpox = settings.side, pictures.mpox
+    recipe = network.recipe(settings.utility.weights) if work else None
     leaks.check_leaks(
         [mpox["test"], pictures.controls["test"]],
         [mpox["train"], mpox["val"]],
         [pictures.synthetic],
-        params.data.duplicate_distance,
+        settings.data.duplicate_distance,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    extractor = features.load(params.evaluate.features, params.evaluate.weights, device)
-    vae = base.load(Path(params.model.path), side).vae.to(device)
+    extractor = features.load(settings.evaluate.features, settings.evaluate.weights, device)
+    vae = base.load(Path(settings.model.path), side).vae.to(device)
     sets = load(pictures, extractor, vae, side)
-    networks = Networks(sets, recipe, params.seed, work, device) if recipe and work else None
-    metrics, rows = compare_arms(sets, params.seed, networks)
+    networks = Networks(sets, recipe, settings.seed, work, device) if recipe and work else None
+    metrics, rows = compare_arms(sets, settings.seed, networks)
     identity = {
         "features": extractor.name,
         "features_sha256": extractor.sha256[:8],
