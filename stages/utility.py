@@ -30,7 +30,8 @@ def main(
 
     work = None
     if params.utility.classifier == "cnn":
-        used = {name: getattr(params, name) for name in ("utility", "resolution", "seed")}
+        side, seed = params.resolution, params.seed
+        used = {"utility": params.utility, "resolution": side, "seed": seed}
         inputs = [prepared, controls, synthetic, placebo, Path(params.model.path)]
         work = checkpoints.folder("utility", used, inputs)
     pictures = Pictures.read(prepared, controls, variants, control_variants, synthetic, placebo)
