@@ -211,10 +211,11 @@ def read_all(folder: str) -> np.ndarray:
 
 def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Named rows: held-out phantoms, base alone, with the LoRA (features `found`), its nearest."""
-    held, learnt = read_all("data/prepared/test"), read_all("data/prepared/train")
+    held, training = read_all("data/prepared/test"), read_all("data/prepared/train")
     shown = np.linspace(0, len(synthetic) - 1, SHOWN).astype(int)
     some, known = (
-        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (found[shown], look(learnt))
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (found[shown], look(training))
     )
     nearest = np.argmax(some @ known.T, axis=1)
     spread = held[np.linspace(0, len(held) - 1, SHOWN).astype(int)]
@@ -222,7 +223,7 @@ def sheet(alone: np.ndarray, synthetic: np.ndarray, found: np.ndarray) -> np.nda
         "held-out phantoms": spread,
         "the base alone": alone[:SHOWN],
         "with the LoRA": synthetic[shown],
-        "nearest training picture": learnt[nearest],
+        "nearest training picture": training[nearest],
         **asked(),
     }
     return images.sheet(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, contents
+from conftest import ROOT, Killed, contents
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 
@@ -32,10 +32,6 @@ SETTINGS = TinySD(
     unet_learning_rate=1e-3,
     unet_precision="fp32",
 )
-
-
-class Killed(BaseException):
-    """Like SIGTERM or Ctrl-C: nothing catches it."""
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import RESOLUTION, contents
+from conftest import RESOLUTION, Killed, contents
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -206,10 +206,6 @@ def test_each_picture_depends_on_its_seed_and_its_padded_batch(drawn, plain, set
         batch = (expected(plain, pair, settings) * 255).round()
         for picture, path in zip(batch, listing.find(folder)[0][start : start + 2], strict=False):
             assert np.array_equal(images.read(path), picture)
-
-
-class Killed(BaseException):
-    """Like SIGTERM or Ctrl-C, which nothing catches."""
 
 
 @pytest.mark.parametrize("after", [0, 3])

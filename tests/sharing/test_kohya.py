@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import POINTER, UNFETCHED, contents
+from conftest import POINTER, UNFETCHED, Killed, contents
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -192,9 +192,6 @@ def test_a_path_that_cannot_be_written_is_named(folder, tmp_path):
 
 
 def test_a_kill_leaves_no_half_file(folder, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        """Like SIGTERM or Ctrl-C, which nothing catches."""
-
     def die(_: int) -> None:
         raise Killed
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import RESOLUTION, contents
+from conftest import RESOLUTION, Killed, contents
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from diffusers.training_utils import compute_snr
 from peft import set_peft_model_state_dict
@@ -564,10 +564,6 @@ def test_the_training_curve_is_the_mean_since_its_last_point(trained):
     points = curve(result, "loss")
     assert points[10] == pytest.approx(sum(values[:10]) / 10, rel=1e-6)
     assert points[13] == pytest.approx(sum(values[10:]) / 3, rel=1e-6)
-
-
-class Killed(BaseException):
-    """Like SIGTERM or Ctrl-C, which nothing catches."""
 
 
 def dying(after: int, function):
