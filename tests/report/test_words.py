@@ -27,7 +27,7 @@ def test_a_perfect_set_has_no_fault_but_is_not_called_alike():
         found["amount"].text
     )
     assert "100 photos of 32 other patients" in found["amount"].text
-    assert "do not tell them apart from real photos" in found["told apart"].text
+    assert "do not tell the synthetic pictures apart from real photos" in found["told apart"].text
     assert "does not prove that they are alike" in found["told apart"].text
     assert "80 % (70 % to 90 %; other real photos 80 %)" in found["implausible"].text
     assert "None of 100 is" in found["copies"].text
@@ -38,18 +38,18 @@ def test_a_perfect_set_has_no_fault_but_is_not_called_alike():
     ("changes", "rule", "measure", "text"),
     [
         ({"fid_excess": (30.0, 10.0, 50.0)}, "told apart",
-         "fid_excess", "The distances tell them apart from real photos (Fréchet distance above its "
-         "floor 30, interval 10 to 50; real photos 0; p = 0.4)"),
-        ({"kid_p": 0.002}, "told apart", "kid", "A test tells them apart from real photos, alth"),
+         "fid_excess", "The distances tell the synthetic pictures apart from real photos (excess "
+         "Fréchet distance 30, interval 10 to 50; real photos 0; p = 0.4)"),
+        ({"kid_p": 0.002}, "told apart", "kid", "A statistical test tells the synthetic"),
         ({"precision": (0.5, 0.4, 0.6)}, "implausible", "precision",
-         "Too many are implausible: only 50 % (40 % to 60 %; other real photos 80 %)"),
+         "Too many synthetic pictures are implausible: only 50 % (40 % to 60 %; other real"),
         ({"density": (0.3, 0.2, 0.4)}, "implausible", "density",
          "they lie too far from typical real photos (density 0.3, interval 0.2 to 0.4; other real "
          "photos 0.8)"),
         ({"coverage": (0.3, 0.2, 0.4)}, "missing", "coverage",
-         "Some of what real photos show is missing or too rare: 30 % (20 % to 40 %; other real"),
+         "is missing or too rare in the synthetic pictures: 30 % (20 % to 40 %; other real"),
         ({"repeat_rate": (0.5, 0.4, 0.6)}, "alike", "repeat_rate",
-         "They are too similar to each other (50 % repeat another one; beyond chance: repeats)"),
+         "too similar to each other (50 % repeat another synthetic picture; beyond chance: repeats)"),
         ({"vendi_ratio": (0.5, 0.4, 0.6)}, "alike", "vendi_ratio", "beyond chance: Vendi score"),
         ({"ms_ssim": (0.4, 0.3, 0.5)}, "alike", "ms_ssim", "beyond chance: MS-SSIM"),
         ({"copy_rate": (0.1, 0.05, 0.18)}, "copies", "copy_rate",

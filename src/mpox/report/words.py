@@ -110,8 +110,8 @@ def _enough(n: Numbers) -> Sentence | None:
         return None
     name = n.blind[0]
     text = (
-        f"There are too few pictures to judge {' and '.join(n.blind)}: a set that lacks half of "
-        f"what real photos have could pass ({name}: {_share(n.measured[name])}). The checks below "
+        f"There are too few pictures to judge {' and '.join(n.blind)}: even a set with half the "
+        f"value of real photos could pass ({name}: {_share(n.measured[name])}). The checks below "
         "can miss faults."
     )
     return Sentence("enough", "unsure", text, name)
@@ -120,21 +120,20 @@ def _enough(n: Numbers) -> Sentence | None:
 def _told_apart(n: Numbers) -> Sentence:
     p = n.evaluation["kid_p"].value
     numbers = (
-        f"Fréchet distance above its floor {_interval(n.measured['fid_excess'])}; real photos 0; "
-        f"p = {p:.2g}"
+        f"excess Fréchet distance {_interval(n.measured['fid_excess'])}; real photos 0; p = {p:.2g}"
     )
     if far := n.worse("fid_excess", "kid"):
-        text = f"The distances tell them apart from real photos ({numbers})."
+        text = f"The distances tell the synthetic pictures apart from real photos ({numbers})."
         return Sentence("told apart", "off", text, far[0])
     if p < ALPHA:
         text = (
-            f"A test tells them apart from real photos, although neither distance is beyond chance "
-            f"by itself ({numbers})."
+            f"A statistical test tells the synthetic pictures apart from real photos, although "
+            f"chance could explain each distance by itself ({numbers})."
         )
         return Sentence("told apart", "off", text, "kid")
     text = (
-        f"The distances do not tell them apart from real photos ({numbers}). This does not prove "
-        "that they are alike."
+        f"The distances do not tell the synthetic pictures apart from real photos ({numbers}). "
+        "This does not prove that they are alike."
     )
     return Sentence("told apart", n.state_if_no_fault, text, "fid_excess")
 
@@ -149,19 +148,25 @@ def _implausible(n: Numbers) -> Sentence:
                 f"{_interval(n.measured['density'])}; other real photos "
                 f"{_plain(n.measured['density'].null)})"
             )
-        text = f"Too many are implausible: {within}."
+        text = f"Too many synthetic pictures are implausible: {within}."
         return Sentence("implausible", "off", text, off[0])
     text = f"No excess of implausible pictures was found: {within}."
     return Sentence("implausible", n.state_if_no_fault, text, "precision")
 
 
 def _missing(n: Numbers) -> Sentence:
-    reached = f"they reach {_against(n.measured['recall'])} of the real photos"
+    reached = (
+        f"{_against(n.measured['recall'])} of the real photos lie within the range of the "
+        "synthetic pictures"
+    )
     if off := n.worse("recall", "coverage"):
         if off[0] == "coverage":
             covered = _against(n.measured["coverage"])
             reached = f"{covered} of the real photos have a synthetic picture nearby"
-        text = f"Some of what real photos show is missing or too rare: {reached}."
+        text = (
+            "Some of what real photos show is missing or too rare in the synthetic pictures: "
+            f"{reached}."
+        )
         return Sentence("missing", "off", text, off[0])
     text = f"No gap in what real photos show was found: {reached}."
     return Sentence("missing", n.state_if_no_fault, text, "recall")
@@ -176,13 +181,16 @@ def _for_whom(n: Numbers) -> Sentence | None:
     faults = []
     if p < ALPHA:
         shares = [
-            f"{name} {_percent(group['share_synthetic'].value)} of the synthetic pictures, "
+            f"{name}: {_percent(group['share_synthetic'].value)} of the synthetic pictures but "
             f"{_percent(group['share_real'].value)} of the real photos"
             for name, group in groups.items()
             if group["share_off"].high < 0 or group["share_off"].low > 0
         ]
         listed = f": {'; '.join(shares)}" if shares else ""
-        faults.append(f"Their tones differ from those of real photos (p = {p:.2g}){listed}.")
+        faults.append(
+            "The tones of the synthetic pictures differ from those of real photos "
+            f"(p = {p:.2g}){listed}."
+        )
     judged = {name: group["precision"] for name, group in groups.items() if "precision" in group}
     # The more groups, the more often one is off by chance: Bonferroni's correction.
     level = NormalDist().inv_cdf(1 - ALPHA / 2 / max(len(judged), 1)) / Z
@@ -204,10 +212,13 @@ def _for_whom(n: Numbers) -> Sentence | None:
 
 
 def _alike(n: Numbers) -> Sentence:
-    repeats = f"{_percent(n.measured['repeat_rate'].value)} repeat another one"
+    repeats = f"{_percent(n.measured['repeat_rate'].value)} repeat another synthetic picture"
     if off := n.worse(*DIVERSITY):
         beyond = " and ".join(DIVERSITY[name] for name in off)
-        text = f"They are too similar to each other ({repeats}; beyond chance: {beyond})."
+        text = (
+            "The synthetic pictures are too similar to each other "
+            f"({repeats}; beyond chance: {beyond})."
+        )
         return Sentence("alike", "off", text, off[0])
     text = f"No excess similarity to each other was found ({repeats})."
     return Sentence("alike", n.state_if_no_fault, text, "vendi_ratio")
@@ -228,9 +239,9 @@ def _copies(n: Numbers) -> Sentence:
         return Sentence("copies", "off", text, off[0])
     if n.worse("fid_gap"):
         text = (
-            "As a set they are closer to the training photos than to the test photos (difference "
-            f"of Fréchet distances {_interval(n.measured['fid_gap'])}; expected 0). Chance alone "
-            "could explain the number of single copies."
+            "As a set, the synthetic pictures are closer to the training photos than to the test "
+            f"photos (difference of Fréchet distances {_interval(n.measured['fid_gap'])}; expected "
+            "0). Chance alone could explain the number of individual copies."
         )
         return Sentence("copies", "off", text, "fid_gap")
     name = max(rates, key=lambda each: round(rates[each].value * total))
@@ -239,7 +250,7 @@ def _copies(n: Numbers) -> Sentence:
     if count:
         text += f"Chance alone could give that (real test photos: {_percent(rates[name].null)}). "
     most = max(rate.high for rate in rates.values())
-    text += f"With {total} pictures, up to {_percent(most)} could still be such copies."
+    text += f"With only {total} pictures, up to {_percent(most)} could still be such copies."
     return Sentence("copies", "fine" if rates["copy_rate"].high < 0.05 else "unsure", text, name)
 
 
