@@ -65,14 +65,14 @@ def test_as_training_uses_the_shares_of_the_photos(settings):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"prompt": "{tone} skin"}, r"prompt: fields has no values of \{tone\}"),
-        ({"fields": [{"tone": "tan", "share": 1.0}, {"share": 1.0}]}, "the same fields in each"),
-        ({"fields": [{"share": 1.0}]}, "expected a field beside the share"),
+        ({"prompt": "{tone} skin"}, r"prompt: fields has no values for \{tone\}"),
+        ({"fields": [{"tone": "tan", "share": 1.0}, {"share": 1.0}]}, "the same fields in every entry"),
+        ({"fields": [{"share": 1.0}]}, "expected a field next to the share"),
         ({"fields": [{"tone": "", "share": 1.0}]}, "at least 1 character"),
         ({"fields": [{"seed": "7", "share": 1.0}]}, "fields: seed is a reserved name"),
         ({"fields": [{"tone": "tan", "share": 0.0}]}, "greater than 0"),
         ({"signal_leak": "field"}, "field needs fields"),
-        ({"negative_prompt": "{tone}"}, "without a field"),
+        ({"negative_prompt": "{tone}"}, "fields are not filled in here"),
         ({"prompts": [{"prompt": "{site}", "share": 1.0}]}, r"prompts\.0: fields has no values"),
     ],
 )
