@@ -75,7 +75,7 @@ def test_better_than_real_photos_is_no_fault(name):
 def test_with_too_few_pictures_only_copies_are_called_fine():
     """An interval that includes half the null cannot show that half is missing."""
     found = said(precision=(0.7, 0.25, 1.0))
-    assert "too few pictures to judge precision: a set" in found["enough"].text
+    assert "too few pictures to judge precision: even a set" in found["enough"].text
     assert found["enough"].state == "unsure"
     assert {each.state for each in found.values()} == {"fact", "unsure", "fine"}
     assert [rule for rule, each in found.items() if each.state == "fine"] == ["copies"]
@@ -133,8 +133,8 @@ def group(real: float, synthetic: float, width: float, precision: float | None =
 def test_a_tone_drawn_too_rarely_is_named_with_both_shares():
     found = for_whom(0.01, dark=group(0.25, 0.05, 0.1), light=group(0.25, 0.3, 0.1))
     assert found.state == "off"
-    assert "differ from those of real photos (p = 0.01): dark 5.0 % of the synthetic" in found.text
-    assert "25 % of the real photos" in found.text and "light 30" not in found.text
+    assert "differ from those of real photos (p = 0.01; dark: 5.0 % of the synthetic" in found.text
+    assert "25 % of the real photos" in found.text and "light: 30" not in found.text
 
 
 def test_an_implausible_tone_is_named_although_all_are_equally_frequent():

@@ -66,7 +66,10 @@ def test_as_training_uses_the_shares_of_the_photos(settings):
     ("changes", "reason"),
     [
         ({"prompt": "{tone} skin"}, r"prompt: fields has no values for \{tone\}"),
-        ({"fields": [{"tone": "tan", "share": 1.0}, {"share": 1.0}]}, "the same fields in every entry"),
+        (
+            {"fields": [{"tone": "tan", "share": 1.0}, {"share": 1.0}]},
+            "the same fields in every entry",
+        ),
         ({"fields": [{"share": 1.0}]}, "expected a field next to the share"),
         ({"fields": [{"tone": "", "share": 1.0}]}, "at least 1 character"),
         ({"fields": [{"seed": "7", "share": 1.0}]}, "fields: seed is a reserved name"),

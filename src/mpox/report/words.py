@@ -186,10 +186,9 @@ def _for_whom(n: Numbers) -> Sentence | None:
             for name, group in groups.items()
             if group["share_off"].high < 0 or group["share_off"].low > 0
         ]
-        listed = f": {'; '.join(shares)}" if shares else ""
+        numbers = "; ".join([f"p = {p:.2g}", *shares])
         faults.append(
-            "The tones of the synthetic pictures differ from those of real photos "
-            f"(p = {p:.2g}){listed}."
+            f"The tones of the synthetic pictures differ from those of real photos ({numbers})."
         )
     judged = {name: group["precision"] for name, group in groups.items() if "precision" in group}
     # The more groups, the more often one is off by chance: Bonferroni's correction.
