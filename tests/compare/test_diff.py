@@ -81,8 +81,8 @@ def test_both_runs_side_by_side(inside):
     assert "train.rank 8 16" in text
     assert "train.gone 1 no such parameter" in text and "train.new no such parameter <b>" in text
     assert (
-        "0.8 → 0.5 (−0.3, noise ±0.071) worse, beyond noise; new is beyond chance of real photos"
-        in text
+        "0.8 → 0.5 (−0.3, noise ±0.071) worse, beyond noise; the new run differs from real photos "
+        "(0.8) by more than chance" in text
     )
     assert text.count("beyond noise;") == 1 and text.count("within noise;") == 11
     # Seeds 9 and 8, in the order of the second run; red in the first, blue in the second.

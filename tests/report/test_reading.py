@@ -35,7 +35,7 @@ def study(value: float, low: float, high: float, equivalent: bool = False) -> Me
             (0.7, 0.6, 0.8),
             "Readers can tell synthetic pictures from real photos (accuracy 70 %, interval 60 %",
         ),
-        ((0.3, 0.2, 0.4), "Readers confused synthetic pictures and real photos"),
+        ((0.3, 0.2, 0.4), "Readers confused synthetic pictures with real photos"),
     ],
 )
 def test_the_sentence_claims_no_more_than_the_interval(given, said):

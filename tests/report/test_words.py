@@ -29,8 +29,11 @@ def test_a_perfect_set_has_no_fault_but_is_not_called_alike():
     assert "100 photos of 32 other patients" in found["amount"].text
     assert "do not tell the synthetic pictures apart from real photos" in found["told apart"].text
     assert "does not prove that they are alike" in found["told apart"].text
-    assert "80 % (70 % to 90 %; other real photos 80 %)" in found["implausible"].text
-    assert "None of 100 is" in found["copies"].text
+    assert (
+        "80 % lie within the range of real photos (interval 70 % to 90 %; other real photos: 80 %)"
+        in found["implausible"].text
+    )
+    assert "None of 100 synthetic pictures is" in found["copies"].text
     assert "up to 3.6 % could still be such copies" in found["copies"].text
 
 
@@ -39,23 +42,23 @@ def test_a_perfect_set_has_no_fault_but_is_not_called_alike():
     [
         ({"fid_excess": (30.0, 10.0, 50.0)}, "told apart",
          "fid_excess", "The distances tell the synthetic pictures apart from real photos (excess "
-         "Fréchet distance 30, interval 10 to 50; real photos 0; p = 0.4)"),
+         "Fréchet distance 30, interval 10 to 50; real photos have 0; p = 0.4)"),
         ({"kid_p": 0.002}, "told apart", "kid", "A statistical test tells the synthetic"),
         ({"precision": (0.5, 0.4, 0.6)}, "implausible", "precision",
-         "Too many synthetic pictures are implausible: only 50 % (40 % to 60 %; other real"),
+         "Too many synthetic pictures are implausible: only 50 % lie within the range"),
         ({"density": (0.3, 0.2, 0.4)}, "implausible", "density",
          "they lie too far from typical real photos (density 0.3, interval 0.2 to 0.4; other real "
-         "photos 0.8)"),
+         "photos: 0.8)"),
         ({"coverage": (0.3, 0.2, 0.4)}, "missing", "coverage",
-         "is missing or too rare in the synthetic pictures: 30 % (20 % to 40 %; other real"),
+         "is missing or too rare in the synthetic pictures: 30 % of the real photos have"),
         ({"repeat_rate": (0.5, 0.4, 0.6)}, "alike", "repeat_rate",
-         "(50 % repeat another synthetic picture; beyond chance: repeats)"),
+         "(50 % repeat another synthetic picture; measures beyond chance: repeats)"),
         ({"vendi_ratio": (0.5, 0.4, 0.6)}, "alike", "vendi_ratio", "beyond chance: Vendi score"),
         ({"ms_ssim": (0.4, 0.3, 0.5)}, "alike", "ms_ssim", "beyond chance: MS-SSIM"),
         ({"copy_rate": (0.1, 0.05, 0.18)}, "copies", "copy_rate",
-         "Some appear to copy training photos: 10 of 100"),
+         "Some synthetic pictures appear to copy training photos: 10 of 100"),
         ({"hash_rate": (0.1, 0.05, 0.18)}, "copies", "hash_rate",
-         "Some appear to copy training photos: 10 of 100"),
+         "Some synthetic pictures appear to copy training photos: 10 of 100"),
         ({"fid_gap": (30.0, 10.0, 50.0)}, "copies", "fid_gap",
          "closer to the training photos than to the test photos"),
     ],
@@ -75,7 +78,7 @@ def test_better_than_real_photos_is_no_fault(name):
 def test_with_too_few_pictures_only_copies_are_called_fine():
     """An interval that includes half the null cannot show that half is missing."""
     found = said(precision=(0.7, 0.25, 1.0))
-    assert "too few pictures to judge precision: even a set" in found["enough"].text
+    assert "too few pictures to judge plausibility (precision): even a set" in found["enough"].text
     assert found["enough"].state == "unsure"
     assert {each.state for each in found.values()} == {"fact", "unsure", "fine"}
     assert [rule for rule, each in found.items() if each.state == "fine"] == ["copies"]
@@ -85,15 +88,17 @@ def test_with_too_few_pictures_only_copies_are_called_fine():
 def test_few_pictures_leave_many_copies_possible():
     found = said(n=8, copy_rate=(0.0, 0.0, 0.37))
     assert found["copies"].state == "unsure"
-    assert "None of 8 is" in found["copies"].text and "37 %" in found["copies"].text
+    assert "None of 8 synthetic pictures is" in found["copies"].text
+    assert "37 %" in found["copies"].text
 
 
 def test_copies_within_chance_are_counted_but_no_fault():
     found = said(copy_rate=(0.02, 0.002, 0.07))
     assert found["copies"].state == "unsure"
-    assert "2 of 100 are as close to a training photo as a copy would be. Chance alone could" in (
-        found["copies"].text
-    )
+    assert (
+        "2 of 100 synthetic pictures are as close to a training photo as a copy would be. Chance "
+        "alone could give that number (1.0 % of real test photos are as close)."
+    ) in found["copies"].text
 
 
 def test_unknown_patients_are_mentioned_first_without_a_number():
@@ -153,5 +158,6 @@ def test_one_of_six_groups_just_beyond_chance_is_no_fault():
 
 def test_where_no_tone_differs_the_judged_tones_are_listed():
     found = for_whom(0.4, dark=group(0.2, 0.2, 0.1, 0.8), tan=group(0.1, 0.1, 0.1))
-    assert found.state == "fine" and found.text.endswith("for dark pictures separately.")
+    assert found.state == "fine"
+    assert found.text.endswith("for dark pictures separately; no fault was found.")
     assert "for whom" not in said()

@@ -120,7 +120,7 @@ def _pairs(run: Run) -> list[Pair]:
         if run.params.report.real:
             alt = "the training photo it resembles most"
             training = Shown(*encoded[len(rows) + i], "real", alt, [alt, numbers])
-        by = "by features" if row["by"] == "features" else "by perceptual hash"
+        by = "by image features" if row["by"] == "features" else "by perceptual hash"
         pairs.append(Pair(synthetic, training, f"{by}: {numbers}"))
     return pairs
 

@@ -21,7 +21,7 @@ class Measure(NamedTuple):
 
 FAMILIES: dict[str, tuple[Measure, ...]] = {
     "Distance": (
-        Measure("fid_excess", "Fréchet distance above its floor", 1, "n_half",
+        Measure("fid_excess", "Excess Fréchet distance", 1, "n_half",
                 "blur, wrong colour or content, missing variety", "copies"),
         Measure("kid", "Kernel distance", 1, "n_fid",
                 "the same, with less noise", "a set that repeats a few good pictures"),
@@ -29,7 +29,7 @@ FAMILIES: dict[str, tuple[Measure, ...]] = {
     "Plausible and complete": (
         Measure("precision", "Precision: plausible pictures", -1, "n_half",
                 "pictures unlike any real photo", "copies, which are plausible"),
-        Measure("density", "Density: how typical they are", -1, "n_half",
+        Measure("density", "Density: how typical the pictures are", -1, "n_half",
                 "the same, less sensitive to outliers", "pictures that are too typical"),
         Measure("recall", "Recall: real variety that is reached", -1, "n_half",
                 "kinds of photos that are never drawn", "how often each kind is drawn"),
@@ -37,36 +37,36 @@ FAMILIES: dict[str, tuple[Measure, ...]] = {
                 "the same, less sensitive to outliers", "implausible pictures"),
     ),
     "Tone": (
-        Measure("tone_distance", "Distance of the typology angles, degrees", 1, "n_synthetic",
-                "skin too light, too dark or too uniform", "which lesions are on it"),
+        Measure("tone_distance", "Distance between the typology angles, degrees", 1, "n_synthetic",
+                "skin too light, too dark or too uniform", "the lesions"),
     ),
     "Diversity": (
         Measure("vendi_ratio", "Vendi score relative to real photos", -1, "n_fid",
-                "collapse onto a few kinds", "quality: noise is diverse"),
+                "a set of only a few kinds of pictures", "quality: noise is diverse too"),
         Measure("ms_ssim", "MS-SSIM of pairs of synthetic pictures", 1, "n_synthetic",
                 "pictures that match pixel by pixel", "repeats that are shifted or turned"),
         Measure("repeat_rate", "Repeats among the synthetic pictures", 1, "n_fid",
                 "the same picture again", "a narrow set without repeats"),
     ),
     "Copies of training photos": (
-        Measure("copy_rate", "As close to a training photo as a copy, by features", 1,
-                "n_synthetic", "copies, mirrored and turned too", "copied details in new pictures"),
+        Measure("copy_rate", "As close to a training photo as a copy, by image features", 1,
+                "n_synthetic", "copies, also mirrored or turned", "copied details in new pictures"),
         Measure("hash_rate", "As close as a copy, by perceptual hash", 1, "n_synthetic",
-                "copies behind heavy compression", "cropped copies"),
+                "copies after heavy compression", "cropped copies"),
         Measure("fid_gap", "Closer to training than to test photos", 1, "n_half",
-                "a model drawn to its training photos", "single copies"),
+                "a set closer to its training photos than to new ones", "individual copies"),
     ),
 }  # fmt: skip
 MEASURES = {measure.name: measure for family in FAMILIES.values() for measure in family}
 OTHERS = {
     "fid": "Fréchet distance at n_fid; comparable with a published FID only with inception_v3",
-    "fid_half": "the same at n_half pictures a side …",
-    "fid_floor": "… and between real photos: what so few pictures cost",
+    "fid_half": "the same with n_half pictures on each side",
+    "fid_floor": "the same between halves of the real photos: what so few pictures give by chance",
     "kid_p": "how often chance alone gives so large a kernel distance",
     "copy_threshold": "the cosine above which a picture counts as a copy",
-    "hash_threshold": "the number of differing bits, of 64, below which it counts as a copy",
+    "hash_threshold": "the number of differing bits, of 64, below which a picture counts as a copy",
     "copy_cosine": "the largest cosine between a synthetic picture and a training photo",
-    "hash_bits": "the fewest bits that differ between them",
+    "hash_bits": "the fewest bits that differ between a synthetic picture and a training photo",
     "ssim_nearest": "mean SSIM with the nearest training photo",
     "ssim": "SSIM of the i-th real and synthetic picture: for comparison only, no evidence",
     "ssim_constant": "the same for a plain picture of the mean colour",

@@ -118,7 +118,7 @@ def _metric(run: Run) -> tuple[Item, ...]:
         Item("Informativeness: whether synthetic pictures help with the task",
              utility.verdict(run.utility)[1] if run.utility.ran else YOURS, "utility"),
         Item("Consistency: whether synthetic pictures follow the real distribution",
-             f"Fréchet distance above its floor {measured['fid_excess'].value:.3g} (0 for real "
+             f"excess Fréchet distance {measured['fid_excess'].value:.3g} (0 for real "
              f"photos), p = {measured['kid_p'].value:.2g}", "measures"),
         Item("Consistency: the same processing for all pictures",
              run.identity["preprocessing"], "measures"),

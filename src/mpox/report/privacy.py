@@ -20,7 +20,7 @@ def section(run: Run) -> dict[str, Any]:
 
 
 def verdict(privacy: Metrics) -> tuple[str, str]:
-    """A state of words.STATES, and a sentence on whether the weights reveal training patients."""
+    """A state of words.STATES, and a sentence on whether the LoRA reveals training patients."""
     auc, counts = privacy["auc"], privacy.identity
     numbers = f"AUC {auc.value:.2f}, interval {auc.low:.2f} to {auc.high:.2f}; 0.50 is a guess"
     members = (
@@ -30,12 +30,11 @@ def verdict(privacy: Metrics) -> tuple[str, str]:
     )
     if auc.low > 0.5:
         return "off", (
-            f"The weights reveal what they were trained on: an attack tells {members} better than "
-            f"a guess ({numbers}). Anyone with the LoRA file can test any photo against it."
+            f"The LoRA reveals what it was trained on: an attack distinguishes {members} better "
+            f"than a guess ({numbers}). Anyone with the LoRA file can test any photo against it."
         )
     text = (
-        f"An attack on the weights did not tell {members} ({numbers}). It would most likely "
-        f"have found an AUC of {privacy['detectable'].value:.2f} or more. A better attack may "
-        "reveal more."
+        f"An attack on the LoRA did not distinguish {members} ({numbers}). It had 80 % power "
+        f"to find an AUC of {privacy['detectable'].value:.2f}. A better attack may reveal more."
     )
     return "fine" if auc.high < BOUND else "unsure", text

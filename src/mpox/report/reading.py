@@ -9,9 +9,9 @@ TITLES = {
     "accuracy": "accuracy, the mean of the next two",
     "sensitivity": "synthetic pictures called synthetic",
     "specificity": "real photos called real",
-    "d_prime": "d′, the distance between the classes in standard deviations",
-    "criterion": "criterion, above 0 for a tendency to call “real”",
-    "auroc": "area under the ROC curve of their confidence",
+    "d_prime": "d′, the separation of real and synthetic in standard deviations",
+    "criterion": "criterion, above 0 if readers tend to answer “real”",
+    "auroc": "area under the ROC curve of the answers with their confidence",
     "realism_off": "realism (1 to 5), real minus synthetic",
     "mpox_off": "share diagnosed as mpox, real minus synthetic",
 }
@@ -54,7 +54,8 @@ def verdict(metrics: Metrics) -> str:
         return f"Readers can tell synthetic pictures from real photos ({numbers})."
     if accuracy.high < 0.5:
         return (
-            f"Readers confused synthetic pictures and real photos more than by chance ({numbers})."
+            "Readers confused synthetic pictures with real photos more often than chance would "
+            f"({numbers})."
         )
     return (
         f"The study does not show whether readers can tell synthetic pictures from real photos "

@@ -17,7 +17,7 @@ TITLES = {
     "augmented": "real photos and as many augmented variants",
     "synthetic": "synthetic pictures instead of the real mpox photos",
     "synthetic_first": "the same first, then real photos alone",
-    "placebo": "real photos and pictures of the base without the LoRA",
+    "placebo": "real photos and pictures of the base model without the LoRA",
 }
 CLASSIFIERS = {
     "linear": "logistic regression",
@@ -28,8 +28,8 @@ LINEAR = "linear: "  # prefix of logistic regression's groups where networks wer
 GUARDS = {
     "probe": "tells synthetic from real pictures",
     "probe_encoded": "the same, with real photos passed through the autoencoder",
-    "colour": "tells mpox by the mean colour alone",
-    "masked": "tells mpox with the middle of every picture masked",
+    "colour": "identifies mpox by the mean colour alone",
+    "masked": "identifies mpox with the middle of every picture masked",
 }
 
 
@@ -83,7 +83,10 @@ def section(run: Run) -> dict[str, Any]:
         "main": main,
         "beside": {
             words: over
-            for name, words in (("augmented", "augmentation"), ("placebo", "the base's pictures"))
+            for name, words in (
+                ("augmented", "augmentation"),
+                ("placebo", "the base model's pictures"),
+            )
             if (over := first.get(f"over_{name}", main))
         },
         "detectable": first["detectable", main].value,
@@ -138,46 +141,45 @@ def verdict(trial: Metrics) -> tuple[str, str]:
     """
     if not trial.ran:
         return "unsure", (
-            "Whether they help a classifier was not tested, because data.controls names no photos "
-            "of other conditions."
+            "Whether the synthetic pictures help a classifier was not tested, because "
+            "data.controls names no photos of other conditions."
         )
     main = trial.identity["main"]
     gain, detectable = trial["gain", main], trial["detectable", main].value
     numbers = f"AUROC {trial['auroc', main].value:.3f}, gain {_signed(gain)}"
-    one = (
-        "a network trained to tell mpox" if "network" in trial.identity else "a classifier of mpox"
-    )
-    unclear = f"Whether they help {one} is unclear"
+    one = "a network" if "network" in trial.identity else "a classifier"
+    unclear = f"Whether the synthetic pictures help {one} recognise mpox is unclear"
     if trial["gain_over_other", main].high < 0:
-        return "off", f"They harm {one} ({numbers})."
+        return "off", f"With the synthetic pictures, {one} recognises mpox less well ({numbers})."
     if not detectable:
         return "unsure", (
-            f"{unclear}: with and without them it makes the same mistakes on the test photos, or "
-            "none."
+            f"{unclear}: with and without them, {one} makes the same mistakes on the test photos, "
+            "or none."
         )
     if any(trial["alarm", f"guard: {name}"].value for name in ("colour", "masked")):
         return "unsure", (
-            f"{unclear} ({numbers}): colour or surroundings alone tell the photos of mpox from the "
-            "others."
+            f"{unclear} ({numbers}): colour or surroundings alone identify mpox nearly as well as "
+            "the whole picture."
         )
     if gain.high < 0:
         return "unsure", (
-            f"{unclear} ({numbers}): it loses against the better of the two arms of real photos, "
-            "but not against both."
+            f"{unclear} ({numbers}): the judged arm loses against the better of the two arms of "
+            "real photos, but not against both."
         )
     if not gain.low > 0:
         return "unsure", (
-            f"{unclear} ({numbers}). With {trial.identity['patients_test']} test patients, only a "
-            f"gain of {detectable:.3f} or more would be found."
+            f"{unclear} ({numbers}). With {trial.identity['patients_test']} test patients, the "
+            f"trial had 80 % power to find a gain of {detectable:.3f}."
         )
-    for other, source in (("placebo", "the base's own pictures"), ("augmented", "augmentation")):
+    sources = {"placebo": "the base model's own pictures", "augmented": "augmentation"}
+    for other, source in sources.items():
         over = trial.get(f"over_{other}", main)
         if over and not over.low > 0:
             return "unsure", (
-                f"{one.capitalize()} gains from them ({numbers}), but {source} may give as much "
-                f"(difference {_signed(over)})."
+                f"With the synthetic pictures, {one} recognises mpox better ({numbers}), but "
+                f"{source} may give as much (difference {_signed(over)})."
             )
-    return "fine", f"They help {one} ({numbers})."
+    return "fine", f"The synthetic pictures help {one} recognise mpox ({numbers})."
 
 
 def worth(trial: Metrics) -> str:

@@ -17,6 +17,11 @@ from mpox.statistics.estimate import Estimate, Metrics, Z
 ALPHA = 0.05  # of tests
 BLIND = 0.5  # of the null: with so wide an interval, a share at half its null can pass
 STATES = {"fine": "✓", "off": "✗", "unsure": "?", "fact": "·"}
+SHARES = {
+    "precision": "plausibility (precision)",
+    "recall": "variety (recall)",
+    "coverage": "coverage",
+}
 DIVERSITY = {"repeat_rate": "repeats", "vendi_ratio": "Vendi score", "ms_ssim": "MS-SSIM"}
 
 
@@ -72,7 +77,7 @@ class Numbers:
     @property
     def blind(self) -> list[str]:
         """The shares with so wide an interval that a set at half the null could pass."""
-        shares = {name: self.measured[name] for name in ("precision", "recall", "coverage")}
+        shares = {name: self.measured[name] for name in SHARES}
         return [
             name
             for name, share in shares.items()
@@ -108,11 +113,10 @@ def _amount(n: Numbers) -> Sentence:
 def _enough(n: Numbers) -> Sentence | None:
     if not n.blind:
         return None
-    name = n.blind[0]
+    name, judged = n.blind[0], " and ".join(SHARES[name] for name in n.blind)
     text = (
-        f"There are too few pictures to judge {' and '.join(n.blind)}: even a set with half the "
-        f"value of real photos could pass ({name}: {_share(n.measured[name])}). The checks below "
-        "can miss faults."
+        f"There are too few pictures to judge {judged}: even a set with half the value of real "
+        f"photos could pass ({name}: {_share(n.measured[name])}). The checks below can miss faults."
     )
     return Sentence("enough", "unsure", text, name)
 
@@ -120,7 +124,8 @@ def _enough(n: Numbers) -> Sentence | None:
 def _told_apart(n: Numbers) -> Sentence:
     p = n.evaluation["kid_p"].value
     numbers = (
-        f"excess Fréchet distance {_interval(n.measured['fid_excess'])}; real photos 0; p = {p:.2g}"
+        f"excess Fréchet distance {_interval(n.measured['fid_excess'])}; real photos have 0; "
+        f"p = {p:.2g}"
     )
     if far := n.worse("fid_excess", "kid"):
         text = f"The distances tell the synthetic pictures apart from real photos ({numbers})."
@@ -128,7 +133,7 @@ def _told_apart(n: Numbers) -> Sentence:
     if p < ALPHA:
         text = (
             f"A statistical test tells the synthetic pictures apart from real photos, although "
-            f"chance could explain each distance by itself ({numbers})."
+            f"chance could explain each of the two distances by itself ({numbers})."
         )
         return Sentence("told apart", "off", text, "kid")
     text = (
@@ -139,13 +144,13 @@ def _told_apart(n: Numbers) -> Sentence:
 
 
 def _implausible(n: Numbers) -> Sentence:
-    within = f"{_against(n.measured['precision'])} lie within the range of real photos"
+    within = _against(n.measured["precision"], "lie within the range of real photos")
     if off := n.worse("precision", "density"):
         within = f"only {within}"
         if off[0] == "density":
             within = (
                 "they lie too far from typical real photos (density "
-                f"{_interval(n.measured['density'])}; other real photos "
+                f"{_interval(n.measured['density'])}; other real photos: "
                 f"{_plain(n.measured['density'].null)})"
             )
         text = f"Too many synthetic pictures are implausible: {within}."
@@ -155,14 +160,13 @@ def _implausible(n: Numbers) -> Sentence:
 
 
 def _missing(n: Numbers) -> Sentence:
-    reached = (
-        f"{_against(n.measured['recall'])} of the real photos lie within the range of the "
-        "synthetic pictures"
+    reached = _against(
+        n.measured["recall"], "of the real photos lie within the range of the synthetic pictures"
     )
     if off := n.worse("recall", "coverage"):
         if off[0] == "coverage":
-            covered = _against(n.measured["coverage"])
-            reached = f"{covered} of the real photos have a synthetic picture nearby"
+            near = "of the real photos have a synthetic picture nearby"
+            reached = _against(n.measured["coverage"], near)
         text = (
             "Some of what real photos show is missing or too rare in the synthetic pictures: "
             f"{reached}."
@@ -195,14 +199,13 @@ def _for_whom(n: Numbers) -> Sentence | None:
     level = NormalDist().inv_cdf(1 - ALPHA / 2 / max(len(judged), 1)) / Z
     for name, precision in judged.items():
         if precision.off < -level:
-            faults.append(
-                f"Too many of the {name} pictures are implausible: only {_against(precision)} lie "
-                "within the range of real photos."
-            )
+            within = _against(precision, "lie within the range of real photos")
+            faults.append(f"Too many of the {name} pictures are implausible: only {within}.")
     if faults:
         return Sentence("for whom", "off", " ".join(faults), "by-tone")
     checked = (
-        f"Plausibility was also checked for {' and '.join(judged)} pictures separately."
+        f"Plausibility was also checked for {' and '.join(judged)} pictures separately; no fault "
+        "was found."
         if judged
         else "No tone has enough pictures to be checked separately."
     )
@@ -216,10 +219,10 @@ def _alike(n: Numbers) -> Sentence:
         beyond = " and ".join(DIVERSITY[name] for name in off)
         text = (
             "The synthetic pictures are too similar to each other "
-            f"({repeats}; beyond chance: {beyond})."
+            f"({repeats}; measures beyond chance: {beyond})."
         )
         return Sentence("alike", "off", text, off[0])
-    text = f"No excess similarity to each other was found ({repeats})."
+    text = f"No excess similarity among the synthetic pictures was found ({repeats})."
     return Sentence("alike", n.state_if_no_fault, text, "vendi_ratio")
 
 
@@ -232,8 +235,9 @@ def _copies(n: Numbers) -> Sentence:
     if off := n.worse(*rates):
         rate = rates[off[0]]
         text = (
-            f"Some appear to copy training photos: {round(rate.value * total)} of {total} are "
-            f"{close} ({_interval(rate, percent=True)}; real test photos {_percent(rate.null)})."
+            "Some synthetic pictures appear to copy training photos: "
+            f"{round(rate.value * total)} of {total} are {close} "
+            f"({_interval(rate, percent=True)}; real test photos: {_percent(rate.null)})."
         )
         return Sentence("copies", "off", text, off[0])
     if n.worse("fid_gap"):
@@ -245,9 +249,10 @@ def _copies(n: Numbers) -> Sentence:
         return Sentence("copies", "off", text, "fid_gap")
     name = max(rates, key=lambda each: round(rates[each].value * total))
     count = round(rates[name].value * total)
-    text = f"{count or 'None'} of {total} {'is' if count < 2 else 'are'} {close}. "
+    verb, null = "is" if count < 2 else "are", _percent(rates[name].null)
+    text = f"{count or 'None'} of {total} synthetic pictures {verb} {close}. "
     if count:
-        text += f"Chance alone could give that (real test photos: {_percent(rates[name].null)}). "
+        text += f"Chance alone could give that number ({null} of real test photos are as close). "
     most = max(rate.high for rate in rates.values())
     text += f"With only {total} pictures, up to {_percent(most)} could still be such copies."
     return Sentence("copies", "fine" if rates["copy_rate"].high < 0.05 else "unsure", text, name)
@@ -273,9 +278,10 @@ def _plain(number: float) -> str:
 
 def _share(estimate: Estimate) -> str:
     low, high, null = map(_percent, (estimate.low, estimate.high, estimate.null))
-    return f"interval {low} to {high}; real photos {null}"
+    return f"interval {low} to {high}; real photos: {null}"
 
 
-def _against(estimate: Estimate) -> str:
+def _against(estimate: Estimate, claim: str) -> str:
     low, high, null = map(_percent, (estimate.low, estimate.high, estimate.null))
-    return f"{_percent(estimate.value)} ({low} to {high}; other real photos {null})"
+    numbers = f"interval {low} to {high}; other real photos: {null}"
+    return f"{_percent(estimate.value)} {claim} ({numbers})"
