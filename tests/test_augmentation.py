@@ -173,6 +173,9 @@ def test_seeds_differ(picture):
 def test_augment_refuses_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="holds no pictures to augment"):
         augmentation.augment(PictureSet.read(tmp_path), tmp_path / "out", settings(), 32, seed=0)
+    table.write(tmp_path, ["patient"], {"deleted.png": ["1"]})
+    with pytest.raises(InputError, match="holds no pictures to augment"):
+        augmentation.augment(PictureSet.read(tmp_path), tmp_path / "out", settings(), 32, seed=0)
 
 
 def test_an_empty_table_gives_an_empty_table(tmp_path):

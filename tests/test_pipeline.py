@@ -127,7 +127,7 @@ IMPORTS = {
     "pictures": "core statistics",
     "measures": "core statistics pictures",
     "compare": "core statistics report",
-    "sharing": "core statistics model training report",
+    "sharing": "core statistics model training report utility",
     "utility": "core statistics photos model pictures",
     "privacy": "core statistics model",
     "reading": "core statistics",

@@ -38,7 +38,7 @@ def augment(
     and the columns of the pictures' own table. Pictures whose table is empty give an empty table;
     no pictures and no table are an InputError.
     """
-    if not len(pictures) and pictures.table is None:
+    if not len(pictures) and ((known := table.read(pictures.folder)) is None or known.rows):
         raise InputError(f"{pictures.folder}: holds no pictures to augment")
     rows: dict[str, list[object]] = {
         _name(path, copy): [copy, path.name, *(row[column] for column in pictures.columns)]

@@ -96,9 +96,9 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(d, truth):
 
 def test_equivalence_needs_the_whole_interval_within_the_margin():
     rng = np.random.default_rng(0)
-    chance, synthetic = study(rng, 10, 400, 0.0)
-    assert scores.equivalent(scores.accuracy, chance, synthetic, 0.1)
-    few, some = study(rng, 3, 10, 0.0)
-    assert not scores.equivalent(scores.accuracy, few, some, 0.1)
-    told, synthetic = study(rng, 10, 200, 2.0)
-    assert not scores.equivalent(scores.accuracy, told, synthetic, 0.1)
+    for readers, pictures, told, expected in (
+        (10, 400, 0.0, True), (3, 10, 0.0, False), (10, 200, 2.0, False)
+    ):  # fmt: skip
+        calls, synthetic = study(rng, readers, pictures, told)
+        interval = scores.pooled(scores.accuracy, calls, synthetic, confidence=0.9)
+        assert scores.equivalent(interval, 0.1) is expected

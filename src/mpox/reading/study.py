@@ -34,8 +34,10 @@ class Judgements:
         """The judgements of the chosen pictures, a boolean array of N."""
         return type(self)(*(getattr(self, field.name)[..., chosen] for field in fields(self)))
 
-    def pooled(self, statistic: scores.Statistic, values: np.ndarray) -> Estimate:
-        return scores.pooled(statistic, values, self.synthetic, self.patients)
+    def pooled(
+        self, statistic: scores.Statistic, values: np.ndarray, confidence: float = 0.95
+    ) -> Estimate:
+        return scores.pooled(statistic, values, self.synthetic, self.patients, confidence)
 
     def counts(self) -> tuple[int, int]:
         """The numbers of real and of synthetic pictures."""
@@ -152,8 +154,8 @@ def _of_all(judgements: Judgements, margin: float) -> dict[str, Estimate]:
     )  # fmt: skip
     pooled = {each.__name__: judgements.pooled(each, calls) for each in statistics}
     pooled["auroc"] = judgements.pooled(scores.auroc, judgements.ratings)
-    equivalent = scores.equivalent(scores.accuracy, calls, synthetic, margin, judgements.patients)
-    pooled["equivalent"] = Estimate(int(equivalent))
+    narrow = pooled["accuracy_90"] = judgements.pooled(scores.accuracy, calls, confidence=0.9)
+    pooled["equivalent"] = Estimate(int(scores.equivalent(narrow, margin)))
     for name, values in (("realism", judgements.realism), ("mpox", judgements.mpox)):
         pooled[f"{name}_real"] = Estimate(float(values[:, ~synthetic].mean()))
         pooled[f"{name}_synthetic"] = Estimate(float(values[:, synthetic].mean()))

@@ -46,9 +46,11 @@ def verdict(metrics: Metrics) -> str:
     value, low, high = (f"{100 * x:.0f} %" for x in (accuracy.value, accuracy.low, accuracy.high))
     numbers = f"accuracy {value}, interval {low} to {high}"
     if metrics["equivalent"].value:
+        narrow = metrics["accuracy_90"]
         return (
             "Readers told synthetic pictures from real photos no better and no worse than chance, "
-            f"within the declared margin of {100 * margin:.0f} points ({numbers})."
+            f"within the declared margin of {100 * margin:.0f} points (accuracy {value}, interval "
+            f"of 90 % {100 * narrow.low:.0f} % to {100 * narrow.high:.0f} %)."
         )
     if accuracy.low > 0.5:
         return f"Readers can tell synthetic pictures from real photos ({numbers})."

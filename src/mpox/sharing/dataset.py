@@ -16,9 +16,8 @@ from mpox.core import folders, listing, table
 from mpox.core.errors import InputError, line
 from mpox.core.picture_set import PictureSet
 from mpox.core.seeds import derive
+from mpox.utility.photos import MPOX, PARTS
 
-PARTS = ("train", "val", "test")
-MPOX = "mpox"
 OTHER = "other"  # the class of all controls, unless each label is a class
 COLUMNS = ("split", "label", "origin", "patient", "group")
 

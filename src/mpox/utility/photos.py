@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from mpox.core.picture_set import PictureSet
+from mpox.photos.intake import MPOX
 
-MPOX = "mpox"  # the label of photos that are not controls
 PARTS = ("train", "val", "test")
 
 

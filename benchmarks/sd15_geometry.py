@@ -1,4 +1,4 @@
-"""SD 1.5's exact configuration with random weights: `python tests/sd15_geometry.py FOLDER`.
+"""SD 1.5's exact configuration with random weights: `python benchmarks/sd15_geometry.py FOLDER`.
 
 Its pictures are noise, but it takes the time and memory of the real one. The tokenizer is that of
 the embedded base.
