@@ -49,6 +49,7 @@ def test_values_far_off_stay_on_the_drawing():
     assert far.off == pytest.approx(89)
     certain = row("repeat_rate", 1.0, 1.0, 1.0, 0.0)
     assert math.isinf(certain.off) and certain.point == 2 * measures.MIDDLE - 12
+    assert certain.interval == (certain.point, certain.point)
 
 
 def test_a_family_without_numbers_is_left_out(tmp_path):
