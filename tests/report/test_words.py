@@ -93,6 +93,8 @@ def test_few_pictures_leave_many_copies_possible():
 
 
 def test_copies_within_chance_are_counted_but_no_fault():
+    by_hash = said(hash_rate=(0.01, 0.0002, 0.052))["copies"]
+    assert by_hash.state == "unsure" and "up to 5.2 % could still be such" in by_hash.text
     found = said(copy_rate=(0.02, 0.002, 0.07))
     assert found["copies"].state == "unsure"
     assert (

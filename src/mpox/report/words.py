@@ -255,7 +255,7 @@ def _copies(n: Numbers) -> Sentence:
         text += f"Chance alone could give that number ({null} of real test photos are as close). "
     most = max(rate.high for rate in rates.values())
     text += f"With only {total} pictures, up to {_percent(most)} could still be such copies."
-    return Sentence("copies", "fine" if rates["copy_rate"].high < 0.05 else "unsure", text, name)
+    return Sentence("copies", "fine" if most < 0.05 else "unsure", text, name)
 
 
 RULES: tuple[Callable[[Numbers], Sentence | None], ...] = (
