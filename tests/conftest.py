@@ -40,8 +40,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Run slow files first, so that no worker has one left at the end."""
-    items.sort(key=lambda item: not hasattr(item.module, "pytestmark"))
+    """Run slow and long files first, so that no worker has one left at the end."""
+    items.sort(key=lambda item: (not hasattr(item.module, "pytestmark"), -item.path.stat().st_size))
 
 
 @contextmanager
