@@ -48,3 +48,11 @@ def test_val_chooses_the_strength_and_nine_in_ten_controls_are_below_the_thresho
     assert chosen.strength < classifier.STRENGTHS[-1]
     controls = chosen.score(val[0])[~val[1]]
     assert 0.9 <= np.mean(controls < chosen.threshold) <= 0.92
+
+
+def test_a_unit_subtracts_the_mean_and_divides_all_features_by_one_scale():
+    rows = np.random.default_rng(0).normal(3, [1, 10], (500, 2))
+    scaled = classifier.Unit(rows)(rows)
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(scaled.var(0).mean(), 1)
+    np.testing.assert_allclose(scaled.std(0) / rows.std(0), 1 / np.sqrt(rows.var(0).mean()))
