@@ -97,7 +97,7 @@ def train(
     device = pool.mpox.device
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
         torch.manual_seed(derive(seed, "start"))  # of the weights, and of dropout
-        net = recipe.build().to(device, memory_format=torch.channels_last).train()
+        net = recipe.build().to(device).to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(net.parameters(), recipe.peak)
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak, recipe.steps)
         target = torch.arange(recipe.batch, device=device) < recipe.batch // 2
